@@ -1,1 +1,18 @@
-"""l2mesh.core"""
+"""The engines and their parts: no I/O, no clock, no chance. `now` is in seconds, randomness a function passed in.
+in.
+
+    edge, supernode    the two engines: they join parts and delegate
+    node               what both are: handshakes, sessions and their timers on one UDP port
+      admission        the cheap checks before a public-key operation      handshake   messages <-> keypairs
+      session          keypairs, seal and open in batches                  peer        a remote node
+    switch, fdb        where a frame goes; who is behind which port
+    packer, unpacker   frames <-> plaintexts: superframe (segments), bundle, fragment, udp_run
+    remote_edge        another edge: session, paths, queue, packer
+    path, path_care    candidates, connectivity checks, choice; calls to peers
+    rendezvous         an edge's supernodes: supernode_link, directory
+    registry, relay    the supernode's half: who is registered, channels
+    deadlines, token_bucket, arena, drops, events   small things that all use
+
+Timers are facts written down as they happen, and worked out when the earliest may be due: no hot path touches a
+timer. Nothing is dropped without a DropReason, and every table has a bound beside its definition.
+"""

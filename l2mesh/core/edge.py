@@ -1,0 +1,495 @@
+"""The engine of an edge: joins switch, peers, paths and supernodes, and delegates.
+
+Doors, beside those of every node (node.py):
+
+    in    receive_frames(frames, now)          out   take_frames() -> deliveries
+          set_supernode_addresses(...)
+          network_changed(now), probe_peer(...)
+
+A frame's way out: `switch.sort` names a peer, its packer cuts and bundles, the session seals, the selected path
+has the address. A frame's way in: receiver index, `Keypair.open`, the peer's unpacker joins what came in one
+batch, `switch.admit` learns and checks the source. Frames wait in the peer's queue while there is no session.
+
+A peer's way: listed by a directory, or it began a handshake itself (rendezvous.py) -> handshake (node.py) -> up:
+frames flow on the way the handshake took -> paths are checked and chosen (path_care.py) -> down: nothing was heard
+for 15 s though we asked, or it said goodbye, and its stations are forgotten -> let go, when nobody lists it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from l2mesh.core import handshake, membership
+from l2mesh.core.drops import DropReason
+from l2mesh.core.events import Event, PeerDown, PeerRefused, PeerUp, ProbeAnswered, StationMoved
+from l2mesh.core.fdb import ForwardingDatabase
+from l2mesh.core.node import Node
+from l2mesh.core.path import FAIL_AFTER_S
+from l2mesh.core.path_care import PathCare, RelayPolicy
+from l2mesh.core.peer import Identity, Peer, Role, Via
+from l2mesh.core.remote_edge import RemoteEdge
+from l2mesh.core.rendezvous import Rendezvous
+from l2mesh.core.supernode_link import SupernodeLink
+from l2mesh.core.switch import Port, Switch
+from l2mesh.crypto.certificate import Member
+from l2mesh.crypto.keys import RandomBytes
+from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
+from l2mesh.wire.address import Address
+from l2mesh.wire.control import Call, Control, Goodbye, Register
+from l2mesh.wire.errors import BadPacket
+from l2mesh.wire.handshake_payload import HandshakePayload
+from l2mesh.wire.outer import Buffer, Outer
+from l2mesh.wire.plaintext import Kind
+from l2mesh.wire.probe import TRANSACTION_SIZE, emit_probe, emit_probe_reply, parse_probe, parse_probe_reply
+
+Delivery = list[Buffer]
+"""To the TAP: the pieces of one frame or superframe with its virtio header, for one writev."""
+
+DEAD_AFTER_S: Final = 15.0
+SWEEP_EVERY_S: Final = 10.0
+DIRECT_TRIES_MAX: Final = 8
+"""Candidates that an initiation is sent to directly, beside the relays."""
+INITIATIONS_PER_SECOND: Final = 200.0
+"""Answered without feeling loaded: about a tenth of a core."""
+PINGS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SupernodeName:
+    """A supernode of the file: its name, and its key when it is pinned or remembered."""
+
+    name: str
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    authority: bytes
+    mac: bytes
+    supernodes: tuple[SupernodeName, ...] = ()
+    relay: RelayPolicy = RelayPolicy.AUTO
+    ageing_time: float = 300.0
+    peers_max: int = 1024
+    macs_max: int = 16384
+    macs_per_peer_max: int = 1024
+    uso: bool = True
+
+
+class EdgeEngine(Node[Peer]):
+    def __init__(
+        self,
+        identity: Identity,
+        settings: EdgeSettings,
+        *,
+        random_bytes: RandomBytes,
+        timestamps: TimestampSource,
+        guard: ReplayGuard,
+        now: float,
+    ) -> None:
+        super().__init__(
+            identity,
+            random_bytes=random_bytes,
+            timestamps=timestamps,
+            guard=guard,
+            initiations_per_second=INITIATIONS_PER_SECOND,
+            now=now,
+        )
+        self.settings = settings
+        self.edges: dict[bytes, RemoteEdge] = {}
+        fdb: ForwardingDatabase[bytes | Port] = ForwardingDatabase(
+            ageing_time=settings.ageing_time,
+            limit=settings.macs_max,
+            limit_per_port=settings.macs_per_peer_max,
+        )
+        fdb.add_static(settings.mac, Port.LOCAL)
+        self.switch = Switch[Peer](fdb, self.drops, self._station_moved)
+        self.care = PathCare(self, settings.relay)
+        self.rendezvous = Rendezvous(
+            self,
+            self.care,
+            [(spec.name, spec.key) for spec in settings.supernodes],
+            relays=settings.relay is not RelayPolicy.NEVER,
+        )
+        self._sweep_at = now + SWEEP_EVERY_S
+        self._inbox: dict[RemoteEdge, list[bytes]] = {}
+        self._deliveries: list[Delivery] = []
+        self._pings: dict[bytes, tuple[RemoteEdge, float]] = {}
+
+    # ---- doors
+
+    def start(self, now: float) -> None:
+        """Everything begins with the supernodes' addresses."""
+
+    def close(self, now: float) -> None:
+        """Say goodbye to everybody: peers forget us at once."""
+        for edge in self.edges.values():
+            self.send_control(edge, Goodbye(), now)
+        self.rendezvous.close(now)
+
+    def receive_frames(self, frames: list[memoryview], now: float) -> None:
+        """A batch of what the TAP gave, each with its virtio header, each mutable. Hot."""
+        self._begin(now)
+        unicast, flood = self.switch.sort(frames, now)
+        for key, batch in unicast.items():
+            edge = self.edges.get(key)
+            if edge is None:  # its stations went with it, so nobody knows how this could be
+                self.drops.count(DropReason.NO_PATH, len(batch))
+            else:
+                self._send_frames(edge, batch, now)
+        if flood:
+            self._flood(flood, now)
+
+    def take_frames(self) -> list[Delivery]:
+        """Frames to write to the TAP, in order. Valid until the next call of a door that takes something in."""
+        deliveries, self._deliveries = self._deliveries, []
+        return deliveries
+
+    def handle_timer(self, now: float) -> None:
+        super().handle_timer(now)
+        self.rendezvous.handle_timer(now)
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_EVERY_S
+            self.switch.fdb.sweep(now)
+
+    def next_deadline(self) -> float | None:
+        instants = (super().next_deadline(), self.rendezvous.next_at(), self._sweep_at)
+        return min(at for at in instants if at is not None)
+
+    def set_supernode_addresses(self, name: str, addresses: list[Address], now: float) -> None:
+        """What DNS says of a supernode's name."""
+        self._begin(now)
+        self.rendezvous.set_addresses(name, addresses, now)
+
+    def set_local_addresses(self, hosts: list[str], ports: dict[int, int], now: float) -> None:
+        self._begin(now)
+        changed = (hosts, ports) != (self.local_hosts, self.local_ports)
+        super().set_local_addresses(hosts, ports, now)
+        if changed:
+            self._moved(now)
+
+    def network_changed(self, now: float) -> None:
+        """A route or a link changed: what worked may not work any more, what did not may."""
+        self._begin(now)
+        self._moved(now)
+
+    def probe_peer(self, key: bytes, now: float) -> bytes | None:
+        """Probe the selected path of an edge; ProbeAnswered has the returned id. None: there is no path."""
+        self._begin(now)
+        edge = self.edges.get(key)
+        if edge is None or edge.via is None or edge.session.sealing_keypair(now) is None:
+            return None
+        transaction = self.send_probe(edge, edge.via, now)
+        self._pings[transaction] = (edge, now)
+        while len(self._pings) > PINGS_MAX:
+            del self._pings[next(iter(self._pings))]
+        return transaction
+
+    # ---- frames out
+
+    def _send_frames(self, edge: RemoteEdge, frames: list[memoryview] | list[bytearray], now: float) -> None:
+        """Hot."""
+        via = edge.via
+        if via is not None and edge.up and self.send(edge, edge.pack(frames), via, now):
+            if edge.paths.active(now):
+                self.wake(edge, edge.paths.next_at())
+            return
+        edge.enqueue(frames)
+        if edge.wanted_at is None or edge.wanted_at > now:
+            edge.wanted_at = now
+            self.wake(edge, now)
+
+    def _flood(self, frames: list[memoryview], now: float) -> None:
+        """A sealed copy to every peer. Packing uses up a superframe, so each peer but the last gets its own."""
+        edges = [edge for edge in self.edges.values() if edge.up or edge.wanted_at is not None]
+        superframes = any(frame[1] for frame in frames)
+        for edge in edges[:-1]:
+            self._send_frames(edge, [bytearray(frame) for frame in frames] if superframes else frames, now)
+        if edges:
+            self._send_frames(edges[-1], frames, now)
+
+    # ---- plaintexts in
+
+    def _receive_plaintexts(self, peer: Peer, plaintexts: list[bytes], via: Via, now: float) -> None:
+        if isinstance(peer, RemoteEdge):
+            if not peer.paths.heard(via, now):
+                self.care.heard_elsewhere(peer, via, now)
+            if not peer.up:
+                self._come_up(peer, now)
+            frames = [plain for plain in plaintexts if plain[0] < Kind.CONTROL]
+            if frames:
+                if peer in self._inbox:
+                    self._inbox[peer] += frames
+                else:
+                    self._inbox[peer] = frames
+            if len(frames) == len(plaintexts):
+                return
+        for plain in plaintexts:
+            if plain[0] >= Kind.CONTROL:
+                self._receive_message(peer, plain, via, now)
+
+    def _end_of_batch(self, now: float) -> None:
+        """Join and deliver the frames of a batch. Hot."""
+        if not self._inbox:
+            return
+        inbox, self._inbox = self._inbox, {}
+        admit = self.switch.admit
+        deliver = self._deliveries.append
+        for edge, plaintexts in inbox.items():
+            key, allowed = edge.public_key, edge.allowed_macs
+            for delivery in edge.unpacker.unpack(plaintexts, now):
+                first = delivery[0]
+                if first[10] & 1 and not edge.flood.take(1, now):
+                    self.drops.count(DropReason.FLOOD_LIMIT)
+                elif admit(first, key, allowed, now):
+                    edge.rx_frames += 1
+                    deliver(delivery)
+
+    def _receive_message(self, peer: Peer, plain: bytes, via: Via, now: float) -> None:
+        try:
+            if plain[0] == Kind.PROBE:
+                reply = emit_probe_reply(parse_probe(plain), via[0])
+                self.send(peer, (reply,), via, now)
+            elif plain[0] == Kind.PROBE_REPLY:
+                self._receive_probe_reply(peer, parse_probe_reply(plain)[0], via, now)
+            elif plain[0] == Kind.CONTROL:
+                self._dispatch_control(peer, plain, via, now)
+            else:
+                self.drops.count(DropReason.UNKNOWN_KIND)
+        except BadPacket:
+            self.drops.count(DropReason.MALFORMED)
+
+    # ---- probes
+
+    def send_probe(self, peer: Peer, via: Via, now: float, size: int = 0) -> bytes:
+        """Send a probe padded to `size` bytes of plaintext; its transaction id."""
+        transaction = self._random_bytes(TRANSACTION_SIZE)
+        self.send(peer, (emit_probe(transaction, size),), via, now)
+        return transaction
+
+    def _receive_probe_reply(self, peer: Peer, transaction: bytes, via: Via, now: float) -> None:
+        ping = self._pings.pop(transaction, None)
+        if ping is not None and ping[0] is peer:
+            self.tell(ProbeAnswered(transaction, now - ping[1]))
+        elif isinstance(peer, RemoteEdge):
+            self.care.replied(peer, via, transaction, now)
+        else:
+            self.rendezvous.by_peer[peer].probe_replied(transaction, now)
+
+    def _moved(self, now: float) -> None:
+        """Our addresses or routes changed, or we slept: all paths are in doubt, here and at the peers."""
+        self.rendezvous.moved(now)
+        for edge in self.edges.values():
+            self.care.suspect(edge, now)
+
+    def _resumed(self, gap: float, now: float) -> None:
+        self._moved(now)
+
+    # ---- sessions
+
+    def _admit(self, public_key: bytes, payload: HandshakePayload, now: float) -> Peer | DropReason:
+        member = membership.admit(
+            payload.certificate, self.settings.authority, public_key, now + self._wall_offset
+        )
+        if isinstance(member, DropReason):
+            return member
+        edge = self.edge_for(public_key, now)
+        if edge is None:
+            return DropReason.TOO_MANY_PEERS
+        self._set_member(edge, member)
+        return edge
+
+    def _admit_responder(self, peer: Peer, payload: HandshakePayload, now: float) -> bool:
+        if not isinstance(peer, RemoteEdge):
+            return True
+        member = membership.admit(
+            payload.certificate, self.settings.authority, peer.public_key, now + self._wall_offset
+        )
+        if isinstance(member, DropReason):
+            self.drops.count(member)
+            if peer.refused != member:
+                peer.refused = member
+                self.tell(PeerRefused(peer.label, member))
+            return False
+        self._set_member(peer, member)
+        return True
+
+    def _set_member(self, edge: RemoteEdge, member: Member) -> None:
+        edge.member = member
+        edge.name = member.name
+        edge.refused = ""
+        edge.allowed_macs = frozenset(member.macs)
+
+    def _established(self, peer: Peer, via: Via, now: float, *, restarted: bool) -> None:
+        if not isinstance(peer, RemoteEdge):
+            self.rendezvous.by_peer[peer].established(via, now)
+            return
+        if restarted and peer.up:
+            peer.paths.suspect(now)
+            peer.via = None
+        if peer.wanted_at is None:
+            peer.wanted_at = now
+        fresh = restarted or not peer.up
+        self.care.established(peer, via, now)
+        if not peer.up:
+            self._come_up(peer, now)
+        if fresh:
+            peer.paths.check_all(now)
+            self.care.call(peer, now)
+
+    def _come_up(self, edge: RemoteEdge, now: float) -> None:
+        """The session works: let the frames flow that waited for it."""
+        self.care.choose(edge, now)
+        selected = edge.paths.selected
+        if selected is None or edge.session.sealing_keypair(now) is None:
+            return
+        edge.up = True
+        edge.up_since = now
+        self.tell(PeerUp(edge.label, selected.describe()))
+        queue = edge.take_queue()
+        if queue:
+            self._send_frames(edge, queue, now)
+
+    def _go_down(self, edge: RemoteEdge, reason: str) -> None:
+        if edge.up:
+            self.tell(PeerDown(edge.label, reason))
+        edge.up = False
+        edge.up_since = None
+        edge.via = None
+        edge.drop_queue()
+        self.switch.fdb.remove_port(edge.public_key)
+
+    def _turn_of(self, peer: Peer, now: float) -> float | None:
+        if not isinstance(peer, RemoteEdge):
+            return None
+        probe_at = self.care.turn(peer, now)
+        if peer.up and self._is_dead(peer, now):
+            self._go_down(peer, "it does not answer")
+            peer.attempts = 0
+            peer.renew_at = now
+            self.wake(peer, now)
+        if not peer.up and not peer.listed_by and peer.session.current is None and peer.wanted_at is not None:
+            self.let_go(peer)
+        return probe_at
+
+    def _is_dead(self, edge: RemoteEdge, now: float) -> bool:
+        if edge.session.sealing_keypair(now) is None:
+            return True
+        selected = edge.paths.selected
+        asked = selected is None or (selected.unanswered > 0 and now - selected.asked_at >= FAIL_AFTER_S)
+        return asked and now - edge.last_received_at >= DEAD_AFTER_S
+
+    def let_go(self, edge: RemoteEdge) -> None:
+        """Nobody lists it and there is no session: forget it."""
+        self._go_down(edge, "nobody lists it any more")
+        del self.edges[edge.public_key]
+        self._forget(edge)
+
+    def _vias_to(self, peer: Peer, now: float) -> list[Via]:
+        if not isinstance(peer, RemoteEdge):
+            return [(address, b"") for address in self.rendezvous.by_peer[peer].addresses]
+        vias = [peer.via] if peer.via is not None else []
+        vias += list(peer.channels.values())
+        if not peer.channels:
+            self.rendezvous.request_channels(peer, now)
+        if not vias or peer.attempts > 1:
+            vias += [path.via for path in peer.paths.by_via.values() if not path.relayed][:DIRECT_TRIES_MAX]
+        return list(dict.fromkeys(vias))
+
+    def edge_for(self, public_key: bytes, now: float) -> RemoteEdge | None:
+        """The edge with this key, made if need be; None when it is no other edge, or there are too many."""
+        edge = self.edges.get(public_key)
+        if edge is None and public_key != self.identity.static.public and public_key not in self.peers:
+            if len(self.edges) >= self.settings.peers_max:
+                self.drops.count(DropReason.TOO_MANY_PEERS)
+                return None
+            edge = RemoteEdge(
+                public_key,
+                handshake.psk_with(self.identity, Role.EDGE),
+                self.drops,
+                uso=self.settings.uso,
+                first_id=int.from_bytes(self._random_bytes(4), "big"),
+                now=now,
+            )
+            self.edges[public_key] = self.peers[public_key] = edge
+        return edge
+
+    # ---- messages
+
+    def _receive_control(self, peer: Peer, message: Control, via: Via, now: float) -> None:
+        if not isinstance(peer, RemoteEdge):
+            self.rendezvous.receive(self.rendezvous.by_peer[peer], message, now)
+        elif isinstance(message, Call):
+            self.care.called(peer, message, via, now)
+        elif isinstance(message, Goodbye):
+            self._go_down(peer, "it left")
+            peer.wanted_at = None
+            before = peer.session.keypairs()
+            peer.session.erase()
+            self._forget_indices(before, [])
+        else:
+            self.drops.count(DropReason.UNKNOWN_KIND)
+
+    def _unwrap(self, source: Address, header: bytes) -> bool:
+        return self.rendezvous.is_relay(source)
+
+    def _receive_other(self, source: Address, datagram: bytes, now: float) -> None:
+        if datagram[0] == Outer.KEY_REPLY:
+            self.rendezvous.receive_key_reply(source, datagram, now)
+        else:
+            self.drops.count(DropReason.UNKNOWN_TYPE)
+
+    # ---- what the parts need of us (LinkNode, RendezvousNode, PathNode)
+
+    def make_supernode_peer(self, link: SupernodeLink, public_key: bytes) -> Peer:
+        peer = Peer(public_key, Role.SUPERNODE, handshake.psk_with(self.identity, Role.SUPERNODE))
+        peer.name = link.name
+        self.peers[public_key] = peer
+        self.rendezvous.by_peer[peer] = link
+        return peer
+
+    def make_registration(self, sequence: int) -> Register:
+        identity = self.identity
+        return Register(
+            sequence, self.settings.authority, identity.certificate, identity.instance, self.care.candidates()
+        )
+
+    def observed_changed(self, now: float) -> None:
+        """A supernode sees us at another address: tell the directory, and the peers."""
+        for link in self.rendezvous.links:
+            link.renew_soon(now)
+        for edge in self.edges.values():
+            if edge.up:
+                self.care.call(edge, now)
+
+    def observed_addresses(self) -> list[Address]:
+        return self.rendezvous.observed_addresses()
+
+    def send_plain(self, datagram: bytes, address: Address) -> None:
+        self._send_raw(datagram, (address, b""))
+
+    def wake_peer(self, peer: Peer, at: float) -> None:
+        self.wake(peer, at)
+
+    def wake_link(self, link: SupernodeLink, at: float) -> None:
+        self.rendezvous.wake(link, at)
+
+    def tell(self, event: Event) -> None:
+        self._events.append(event)
+
+    def random_bytes(self, size: int) -> bytes:
+        return self._random_bytes(size)
+
+    def chance(self) -> float:
+        return self._chance()
+
+    # ---- events
+
+    def _station_moved(self, station: bytes, old: bytes | Port, new: bytes | Port) -> None:
+        self.tell(StationMoved(station.hex(":"), self._port_name(old), self._port_name(new)))
+
+    def _port_name(self, port: bytes | Port) -> str:
+        if isinstance(port, Port):
+            return "this side"
+        edge = self.edges.get(port)
+        return edge.label if edge else "a peer that left"

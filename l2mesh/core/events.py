@@ -1,0 +1,112 @@
+"""What an engine tells humans: rare changes, for the log and the management socket. Never on the hot path.
+
+Nothing a stranger sends makes an event: strangers are counted (drops.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SupernodeReached:
+    """Registered; `observed` is where our datagrams come from, as this supernode sees it."""
+
+    supernode: str
+    observed: str
+
+
+@dataclass(frozen=True, slots=True)
+class SupernodeLost:
+    supernode: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SupernodeTrusted:
+    """Trust on first use: the file can pin this key by `supernodes = ["…#KEY"]`."""
+
+    supernode: str
+    pinned: str
+
+
+@dataclass(frozen=True, slots=True)
+class SupernodeRefused:
+    supernode: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerUp:
+    peer: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDown:
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    peer: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class StationMoved:
+    """A MAC address was heard behind another edge than before: a moved machine, or a thief."""
+
+    station: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRefused:
+    """A directory lists a node that proved to be no member (its certificate, say)."""
+
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswered:
+    """A probe that the API asked for came back; `rtt` in seconds."""
+
+    transaction: bytes
+    rtt: float
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRegistered:
+    """At a supernode: a member of a network came."""
+
+    network: str
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeLeft:
+    network: str
+    name: str
+    reason: str
+
+
+Event = (
+    SupernodeReached
+    | SupernodeLost
+    | SupernodeTrusted
+    | SupernodeRefused
+    | PeerUp
+    | PeerDown
+    | PathChanged
+    | StationMoved
+    | PeerRefused
+    | ProbeAnswered
+    | EdgeRegistered
+    | EdgeLeft
+)

@@ -1,0 +1,498 @@
+"""What edges and supernodes share: one UDP port on which handshakes and sessions with many peers meet.
+
+Doors, for the driver (the real loop, the simulator, a test):
+
+    in    receive_datagrams(bursts, now)       out   take_datagrams() -> trains
+          handle_timer(now)                          next_deadline() -> instant or None
+          set_local_addresses, set_wall_clock        take_events() -> events
+          start(now), close(now)
+
+`now` is in seconds on a clock that counts sleep (CLOCK_BOOTTIME). Buffers that come in are valid during the call,
+buffers that go out until the next call.
+
+All timers of a peer come from facts written down as they happen (`last_received_at`, `handshake_at` ...) and
+are worked out in `_turn`, when the earliest of them may be due:
+
+    an initiation without an answer     again after 0.5, 1, 2, 4, 5, 5 ... s (+ jitter), from 90 s on each 30 s
+    a session                           new keys after 120 s or 2^32 datagrams, erased after 180 s
+    a peer that is wanted               a handshake, whenever there is no session
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Final, Generic, TypeVar
+
+from l2mesh.core import handshake
+from l2mesh.core.admission import Admission
+from l2mesh.core.arena import Arena
+from l2mesh.core.deadlines import Deadlines
+from l2mesh.core.drops import DropReason, Drops
+from l2mesh.core.events import Event
+from l2mesh.core.peer import COOKIE_LIFETIME_S, Identity, Initiation, Peer, Via
+from l2mesh.core.session import REJECT_AFTER_S, Keypair
+from l2mesh.crypto import mac
+from l2mesh.crypto.keys import RandomBytes
+from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
+from l2mesh.wire.address import Address
+from l2mesh.wire.control import CONTROL_SIZE_MAX, Control, emit_control, parse_control
+from l2mesh.wire.errors import BadPacket
+from l2mesh.wire.handshake_payload import HandshakePayload
+from l2mesh.wire.outer import (
+    INITIATION_MIN_SIZE,
+    MACS_SIZE,
+    RELAY_HEADER_SIZE,
+    RESPONSE_MIN_SIZE,
+    Buffer,
+    Outer,
+    data_header,
+    parse_cookie_reply,
+    parse_handshake,
+)
+from l2mesh.wire.plaintext import Kind
+
+Train = tuple[Address, Buffer, int]
+"""Out: destination, contiguous datagrams, size of each (the last may be shorter)."""
+Burst = tuple[Address, memoryview, int]
+"""In: source, contiguous datagrams, size of each (the last may be shorter)."""
+
+SIMULTANEOUS_S: Final = 1.5
+"""Two initiations that cross within this time are one handshake: longer than any way one takes."""
+
+ASLEEP_S: Final = 10.0
+"""No engine rests this long between two turns while it has peers: the host was suspended, or we were stopped."""
+
+_NOTHING: Final = memoryview(b"")
+
+P = TypeVar("P", bound=Peer)
+
+
+class Node(ABC, Generic[P]):
+    """Handshakes, sessions and their timers. What to do with peers and plaintexts is the subclass's."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        *,
+        random_bytes: RandomBytes,
+        timestamps: TimestampSource,
+        guard: ReplayGuard,
+        initiations_per_second: float,
+        now: float,
+    ) -> None:
+        self.identity = identity
+        self.timestamps = timestamps
+        self.guard = guard
+        self.drops = Drops()
+        self.peers: dict[bytes, P] = {}
+        self.local_hosts: list[str] = []
+        self.local_ports: dict[int, int] = {}
+        self._random_bytes = random_bytes
+        self._admission = Admission(
+            identity.static.public,
+            handshake.psk_with(identity, identity.role),
+            random_bytes,
+            rate=initiations_per_second,
+            now=now,
+        )
+        self._keypairs: dict[int, Keypair] = {}
+        self._initiations: dict[int, P] = {}
+        self._deadlines: Deadlines[P] = Deadlines()
+        self._arena = Arena()
+        self._taken = True
+        self._trains: list[Train] = []
+        self._events: list[Event] = []
+        self._wall_offset = 0.0
+        self._turned_at = now
+
+    # ---- doors
+
+    def receive_datagrams(self, bursts: Iterable[Burst], now: float) -> None:
+        """A batch of what UDP brought: (source, datagrams, size of each)."""
+        self._begin(now)
+        for source, data, size in bursts:
+            if len(data):
+                self._receive_burst(source, data, size, now)
+        self._end_of_batch(now)
+
+    def handle_timer(self, now: float) -> None:
+        self._begin(now)
+        for peer in self._deadlines.pop_due(now):
+            self._turn(peer, now)
+        self._end_of_batch(now)
+
+    def next_deadline(self) -> float | None:
+        return self._deadlines.next_at()
+
+    def take_datagrams(self) -> list[Train]:
+        """Datagrams to send now, in order. Valid until the next call of a door that takes something in."""
+        self._taken = True
+        trains, self._trains = self._trains, []
+        return trains
+
+    def take_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def set_wall_clock(self, offset: float) -> None:
+        """Wall time in Unix seconds is `now + offset`."""
+        self._wall_offset = offset
+
+    def set_local_addresses(self, hosts: list[str], ports: dict[int, int], now: float) -> None:
+        """This host's addresses, and the UDP port bound by IP version (4, 6)."""
+        self.local_hosts = hosts
+        self.local_ports = ports
+
+    @abstractmethod
+    def start(self, now: float) -> None: ...
+
+    @abstractmethod
+    def close(self, now: float) -> None: ...
+
+    # ---- what a subclass decides
+
+    @abstractmethod
+    def _admit(self, public_key: bytes, payload: HandshakePayload, now: float) -> P | DropReason:
+        """The peer that sent a genuine initiation, or why it gets no answer."""
+
+    @abstractmethod
+    def _admit_responder(self, peer: P, payload: HandshakePayload, now: float) -> bool:
+        """Whether a genuine response comes from who may be a peer of ours."""
+
+    @abstractmethod
+    def _established(self, peer: P, via: Via, now: float, *, restarted: bool) -> None:
+        """Both ends have shown that they have new keys. `restarted`: the peer's program is another run."""
+
+    @abstractmethod
+    def _receive_plaintexts(self, peer: P, plaintexts: list[bytes], via: Via, now: float) -> None:
+        """Genuine plaintexts of a peer, in order, none empty. Hot."""
+
+    @abstractmethod
+    def _receive_control(self, peer: P, message: Control, via: Via, now: float) -> None: ...
+
+    @abstractmethod
+    def _vias_to(self, peer: P, now: float) -> list[Via]:
+        """The ways to try an initiation on, best first."""
+
+    @abstractmethod
+    def _turn_of(self, peer: P, now: float) -> float | None:
+        """Do what the subclass has due for a peer; the instant of its next."""
+
+    def _unwrap(self, source: Address, header: bytes) -> bool:
+        """Whether a relayed datagram with this header may come from this source, to be opened by us."""
+        return False
+
+    def _receive_relayed(self, source: Address, data: memoryview, size: int, now: float) -> None:
+        """A burst of relayed datagrams that are not for us to open."""
+        self.drops.count(DropReason.UNKNOWN_CHANNEL)
+
+    def _receive_other(self, source: Address, datagram: bytes, now: float) -> None:
+        """A datagram of a type that is not every node's."""
+        self.drops.count(DropReason.UNKNOWN_TYPE)
+
+    def _resumed(self, gap: float, now: float) -> None:
+        """No turn for `gap` seconds: the host slept. Timers and paths are to be looked at anew."""
+
+    def _end_of_batch(self, now: float) -> None:
+        """All of a batch came in: hand on what was kept until now."""
+
+    # ---- receiving
+
+    def _begin(self, now: float) -> None:
+        if self._taken:
+            self._arena.reset()
+            self._taken = False
+        gap = now - self._turned_at
+        self._turned_at = now
+        if gap > ASLEEP_S:
+            self._resumed(gap, now)
+
+    def _receive_burst(self, source: Address, data: memoryview, size: int, now: float) -> None:
+        """Split a burst in runs for one keypair, and single datagrams of other types. Hot."""
+        size = size or len(data)
+        offset, length = 0, len(data)
+        while offset < length:
+            kind = data[offset]
+            if kind == Outer.DATA:
+                offset = self._receive_data(data, offset, size, (source, b""), now)
+            elif kind == Outer.RELAYED:
+                header = bytes(data[offset : offset + RELAY_HEADER_SIZE])
+                end = min(offset + size, length)
+                if not self._unwrap(source, header):
+                    self._receive_relayed(source, data[offset:], size, now)
+                    return
+                inner = offset + RELAY_HEADER_SIZE
+                if inner < end and data[inner] == Outer.DATA:
+                    offset = self._receive_data(data, offset, size, (source, header), now)
+                else:
+                    self._receive_single(bytes(data[inner:end]), (source, header), now)
+                    offset = end
+            else:
+                end = min(offset + size, length)
+                self._receive_single(bytes(data[offset:end]), (source, b""), now)
+                offset = end
+
+    def _receive_data(self, data: memoryview, offset: int, size: int, via: Via, now: float) -> int:
+        """Open a run of data datagrams that begins at `offset`; the offset behind it. Hot."""
+        skip = len(via[1])
+        end = min(offset + size, len(data))
+        if end - offset - skip < data_header.size:
+            self.drops.count(DropReason.MALFORMED)
+            return end
+        index = data_header.unpack_from(data, offset + skip)[1]
+        keypair = self._keypairs.get(index)
+        if keypair is None:
+            self.drops.count(DropReason.UNKNOWN_INDEX)
+            return end
+        if now - keypair.created_at >= REJECT_AFTER_S:
+            self.drops.count(DropReason.EXPIRED_KEY)
+            return end
+        plaintexts, next_offset = keypair.open(data, offset, size, skip, self.drops)
+        if plaintexts:
+            peer: P = keypair.peer  # type: ignore[assignment]  # made by us, for our peers
+            peer.last_received_at = now
+            peer.rx_bytes += next_offset - offset
+            if keypair is peer.session.next:
+                self._confirm(peer, keypair, via, now)
+            self._receive_plaintexts(peer, [plain for plain in plaintexts if plain], via, now)
+        return next_offset
+
+    def _receive_single(self, datagram: bytes, via: Via, now: float) -> None:
+        kind = datagram[0] if datagram else 0
+        try:
+            if kind == Outer.INITIATION:
+                self._receive_initiation(datagram, via, now)
+            elif kind == Outer.RESPONSE:
+                self._receive_response(datagram, via, now)
+            elif kind == Outer.COOKIE_REPLY:
+                self._receive_cookie_reply(datagram, now)
+            elif via[1]:
+                self.drops.count(DropReason.UNKNOWN_TYPE)
+            else:
+                self._receive_other(via[0], datagram, now)
+        except BadPacket:
+            self.drops.count(DropReason.MALFORMED)
+
+    # ---- handshakes
+
+    def _receive_initiation(self, datagram: bytes, via: Via, now: float) -> None:
+        if len(datagram) < INITIATION_MIN_SIZE:
+            raise BadPacket("initiation cut short")
+        index = parse_handshake(datagram)[0]
+        verdict = self._admission.check(datagram, index, repr(via).encode(), now)
+        if isinstance(verdict, DropReason):
+            self.drops.count(verdict)
+            return
+        if verdict is not None:
+            self._send_raw(verdict, via)
+            return
+        try:
+            received = handshake.Received(self.identity, datagram)
+        except BadPacket:
+            self.drops.count(DropReason.NOT_AUTHENTIC)
+            return
+        peer = self._peer_to_answer(received, now)
+        if isinstance(peer, DropReason):
+            self.drops.count(peer)
+            return
+        keypair, response = handshake.answer(
+            self.identity, received, peer, self._fresh_index(), self._random_bytes, now
+        )
+        self._abandon_initiation(peer)
+        peer.next_instance = received.payload.instance
+        self._install(peer, keypair, as_initiator=False)
+        self._send_raw(response, via)
+        self.wake(peer, now + REJECT_AFTER_S)
+
+    def _peer_to_answer(self, received: handshake.Received, now: float) -> P | DropReason:
+        public_key, payload = received.public_key, received.payload
+        if public_key == self.identity.static.public:
+            return DropReason.OWN_KEY
+        if not self.guard.accepts(public_key, payload.timestamp):
+            return DropReason.REPLAYED_HANDSHAKE
+        peer = self._admit(public_key, payload, now)
+        if isinstance(peer, DropReason):
+            return peer
+        self.guard.accept(public_key, payload.timestamp)
+        ours = peer.initiation
+        crossed = ours is not None and now - ours.sent_at < SIMULTANEOUS_S
+        if crossed and self.identity.static.public < public_key:
+            return DropReason.SIMULTANEOUS  # the smaller key stays the initiator: it will answer ours
+        return peer
+
+    def _receive_response(self, datagram: bytes, via: Via, now: float) -> None:
+        if len(datagram) < RESPONSE_MIN_SIZE:
+            raise BadPacket("response cut short")
+        peer = self._initiations.get(parse_handshake(datagram)[0])
+        if peer is None or peer.initiation is None:
+            self.drops.count(DropReason.UNKNOWN_INDEX)
+            return
+        own_mac1_key = mac.mac1_key(self.identity.static.public, peer.psk)
+        if not mac.verify(own_mac1_key, datagram[:-MACS_SIZE], datagram[-MACS_SIZE : -MACS_SIZE // 2]):
+            self.drops.count(DropReason.WRONG_MAC1)
+            return
+        try:
+            keypair, payload = handshake.finish(self.identity, peer, peer.initiation, datagram, now)
+        except BadPacket:
+            self.drops.count(DropReason.NOT_AUTHENTIC)
+            return
+        self._abandon_initiation(peer)
+        if not self._admit_responder(peer, payload, now):
+            self.drops.count(DropReason.NOT_A_MEMBER)
+            return
+        self._install(peer, keypair, as_initiator=True)
+        peer.last_received_at = now
+        self.send(peer, (b"",), via, now)  # the key confirmation
+        self._new_session(peer, payload.instance, via, now)
+
+    def _receive_cookie_reply(self, datagram: bytes, now: float) -> None:
+        index, salt, sealed = parse_cookie_reply(datagram)
+        peer = self._initiations.get(index)
+        if peer is None or peer.initiation is None:
+            self.drops.count(DropReason.UNKNOWN_INDEX)
+            return
+        peer.cookie = mac.open_cookie(peer.cookie_key, salt, sealed, peer.initiation.mac1)
+        peer.cookie_at = now
+
+    def _confirm(self, peer: P, keypair: Keypair, via: Via, now: float) -> None:
+        before = peer.session.keypairs()
+        peer.session.confirm(keypair)
+        self._forget_indices(before, peer.session.keypairs())
+        self._new_session(peer, peer.next_instance, via, now)
+
+    def _new_session(self, peer: P, instance: bytes, via: Via, now: float) -> None:
+        restarted = instance != peer.instance
+        peer.instance = instance
+        peer.attempts = 0
+        peer.renew_at = float("inf")
+        peer.handshake_at = now
+        self._established(peer, via, now, restarted=restarted)
+        self.wake(peer, now)
+
+    def _install(self, peer: P, keypair: Keypair, *, as_initiator: bool) -> None:
+        before = peer.session.keypairs()
+        if as_initiator:
+            peer.session.install_as_initiator(keypair)
+        else:
+            peer.session.install_as_responder(keypair)
+        self._keypairs[keypair.local_index] = keypair
+        self._forget_indices(before, peer.session.keypairs())
+
+    def _forget_indices(self, before: list[Keypair], after: list[Keypair]) -> None:
+        for keypair in before:
+            if keypair not in after:
+                self._keypairs.pop(keypair.local_index, None)
+
+    def _fresh_index(self) -> int:
+        while True:
+            index = int.from_bytes(self._random_bytes(4), "big")
+            if index not in self._keypairs and index not in self._initiations:
+                return index
+
+    def _initiate(self, peer: P, now: float) -> None:
+        """Send an initiation on the ways there are, and plan the next one."""
+        if peer.attempts == 0:
+            peer.first_attempt_at = now
+        peer.attempts += 1
+        peer.next_attempt_at = now + peer.retry_after(now, self._chance())
+        vias = self._vias_to(peer, now)
+        if not vias:
+            return
+        timestamp = self.timestamps.next(now + self._wall_offset)
+        index = self._fresh_index()
+        try:
+            initiation = handshake.begin(self.identity, peer, index, timestamp, self._random_bytes, now)
+        except BadPacket:  # a key of low order, which only a lying directory can name
+            peer.wanted_at = None
+            return
+        self._abandon_initiation(peer)
+        peer.initiation = initiation
+        self._initiations[index] = peer
+        cookie = peer.cookie if now - peer.cookie_at < COOKIE_LIFETIME_S else b""
+        datagram = handshake.add_macs(initiation.datagram, initiation.mac1, cookie)
+        for via in vias:
+            self._send_raw(datagram, via)
+
+    def _abandon_initiation(self, peer: P) -> None:
+        initiation: Initiation | None = peer.initiation
+        if initiation is not None:
+            del self._initiations[initiation.index]
+            peer.initiation = None
+
+    # ---- timers
+
+    def wake(self, peer: P, at: float | None) -> None:
+        """Look at this peer's timers at `at`, or earlier."""
+        self._deadlines.wake(peer, at)
+
+    def _turn(self, peer: P, now: float) -> None:
+        if self.peers.get(peer.public_key) is not peer:
+            return  # forgotten since
+        before = peer.session.keypairs()
+        peer.session.expire(now)
+        self._forget_indices(before, peer.session.keypairs())
+        handshake_at = self._handshake_due_at(peer, now)
+        if handshake_at is not None and handshake_at <= now:
+            self._initiate(peer, now)
+            handshake_at = peer.next_attempt_at
+        self.wake(peer, handshake_at)
+        self.wake(peer, self._turn_of(peer, now))
+
+    def _handshake_due_at(self, peer: P, now: float) -> float | None:
+        if peer.wanted_at is None:
+            return None
+        due_at = peer.wanted_at
+        if peer.session.sealing_keypair(now) is not None:
+            due_at = max(due_at, min(peer.session.rekey_at(now) or due_at, peer.renew_at))
+        return max(due_at, peer.next_attempt_at) if peer.attempts else due_at
+
+    # ---- sending
+
+    def send(self, peer: P, plaintexts: Iterable[Buffer], via: Via, now: float) -> bool:
+        """Seal and send on one way; False without a session. Hot."""
+        keypair = peer.session.sealing_keypair(now)
+        if keypair is None:
+            return False
+        address, prefix = via
+        sent = 0
+        trains = self._trains
+        for data, size in keypair.seal(plaintexts, prefix, self._arena):
+            trains.append((address, data, size))
+            sent += len(data)
+        peer.tx_bytes += sent
+        peer.last_sent_at = now
+        return True
+
+    def send_control(self, peer: P, message: Control, now: float, via: Via | None = None) -> bool:
+        """False when there is no session, or no way, to send it."""
+        via = via or peer.via
+        encoded = emit_control(message)
+        assert len(encoded) <= CONTROL_SIZE_MAX, f"{type(message).__name__} of {len(encoded)} bytes"
+        return via is not None and self.send(peer, (bytes((Kind.CONTROL,)) + encoded,), via, now)
+
+    def _send_raw(self, datagram: bytes, via: Via) -> None:
+        address, prefix = via
+        self._trains.append((address, prefix + datagram, len(prefix) + len(datagram)))
+
+    def _dispatch_control(self, peer: P, plaintext: bytes, via: Via, now: float) -> None:
+        try:
+            message = parse_control(memoryview(plaintext)[1:])
+        except BadPacket:
+            self.drops.count(DropReason.MALFORMED)
+            return
+        self._receive_control(peer, message, via, now)
+
+    # ---- bookkeeping
+
+    def _forget(self, peer: P) -> None:
+        """Erase a peer and all its keys."""
+        self._abandon_initiation(peer)
+        self._forget_indices(peer.session.keypairs(), [])
+        peer.session.erase()
+        self._deadlines.discard(peer)
+        self.peers.pop(peer.public_key, None)
+
+    def _chance(self) -> float:
+        """0 to 1, evenly."""
+        return int.from_bytes(self._random_bytes(2), "big") / 65536

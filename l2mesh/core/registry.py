@@ -1,0 +1,114 @@
+"""The supernode's half of the directory: who is registered in which network, and what changed when.
+
+Bounds: networks, members per network, and what is remembered of those who left. A member that leaves stays as a
+tombstone until TOMBSTONES_MAX newer ones came; who asks from before the oldest one gets a full copy.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from l2mesh.wire.control import CONTROL_SIZE_MAX, Candidate, DirectoryPage, Entry
+
+NETWORKS_MAX: Final = 1024
+MEMBERS_MAX: Final = 4096
+"""Members of one network."""
+TOMBSTONES_MAX: Final = 1024
+ENTRIES_PER_PAGE_MAX: Final = 64
+PAGE_OVERHEAD: Final = 64
+"""Bytes of a page around its entries, generously."""
+
+P = TypeVar("P")
+
+
+@dataclass(slots=True, eq=False)
+class Registration(Generic[P]):
+    """One member of one network; `peer` is the session it came by."""
+
+    peer: P
+    public_key: bytes
+    name: str
+    instance: bytes
+    candidates: tuple[Candidate, ...]
+    expires_at: float
+
+
+class NetworkRegistry(Generic[P]):
+    """Members of one network and the log of changes. Doors: put, remove, page."""
+
+    def __init__(self, epoch: bytes) -> None:
+        self.epoch = epoch
+        self.version = 0
+        self.members: dict[bytes, Registration[P]] = {}
+        self.hinted_version = 0
+        self._log: OrderedDict[bytes, tuple[int, Entry]] = OrderedDict()  # key -> last change, oldest first
+        self._tombstones = 0
+        self._forgotten_version = 0
+
+    def put(self, registration: Registration[P]) -> bool:
+        """Add or renew a member; True when others have to know, False when nothing changed for them."""
+        entry = Entry(registration.public_key, registration.name, registration.instance, registration.candidates)
+        self.members[registration.public_key] = registration
+        known = self._log.get(registration.public_key)
+        if known is not None and known[1] == entry:
+            return False
+        self._record(entry)
+        return True
+
+    def remove(self, public_key: bytes) -> bool:
+        """Whether there was such a member."""
+        registration = self.members.pop(public_key, None)
+        if registration is None:
+            return False
+        self._record(Entry(public_key, registration.name, b"", ()))
+        return True
+
+    def _record(self, entry: Entry) -> None:
+        before = self._log.pop(entry.public_key, None)
+        if before is not None and not before[1].instance:
+            self._tombstones -= 1
+        self.version += 1
+        self._log[entry.public_key] = (self.version, entry)
+        if not entry.instance:
+            self._tombstones += 1
+            self._forget_tombstones()
+
+    def _forget_tombstones(self) -> None:
+        if self._tombstones <= TOMBSTONES_MAX:
+            return
+        for key, (version, entry) in self._log.items():
+            if not entry.instance:
+                del self._log[key]
+                self._tombstones -= 1
+                self._forgotten_version = version
+                return
+
+    def page(self, since: int) -> DirectoryPage:
+        """The changes after `since`, as many as fit in one control message, oldest first."""
+        if since < self._forgotten_version or since > self.version:
+            since = 0
+        entries: list[Entry] = []
+        size, version = PAGE_OVERHEAD, since
+        for changed_version, entry in self._changes_after(since):
+            size += _encoded_size(entry)
+            if entries and (size > CONTROL_SIZE_MAX or len(entries) == ENTRIES_PER_PAGE_MAX):
+                return DirectoryPage(self.epoch, since, version, self.version, tuple(entries))
+            version = changed_version
+            entries.append(entry)
+        return DirectoryPage(self.epoch, since, self.version, self.version, tuple(entries))
+
+    def _changes_after(self, since: int) -> list[tuple[int, Entry]]:
+        changes = []
+        for change in reversed(self._log.values()):
+            if change[0] <= since:
+                break
+            changes.append(change)
+        changes.reverse()
+        return changes
+
+
+def _encoded_size(entry: Entry) -> int:
+    # Key, instance and name with their msgpack headers; candidates of IP, port and origin.
+    return 32 + 8 + 8 + len(entry.name) + sum(len(candidate.ip) + 7 for candidate in entry.candidates)

@@ -1,0 +1,43 @@
+"""Probe and probe reply: a connectivity check of one path, inside a session.
+
+    probe        kind 5 | 0 (3) | transaction id (8) | padding (any)
+    probe reply  kind 6 | 0 (3) | transaction id (8) | address the probe came from (19)
+
+A reply proves a round trip only when its transaction id was sent on the very path it came back on. The
+padding makes a probe as large as the datagrams that the path shall carry (RFC 8899). Bytes behind the reply's
+address are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from l2mesh.wire.address import ADDRESS_SIZE, Address, emit_address, parse_address
+from l2mesh.wire.errors import BadPacket
+from l2mesh.wire.plaintext import Kind
+
+TRANSACTION_SIZE: Final = 8
+PROBE_SIZE_MIN: Final = 4 + TRANSACTION_SIZE
+
+
+def emit_probe(transaction: bytes, size: int = PROBE_SIZE_MIN) -> bytes:
+    """A probe padded to `size` bytes of plaintext."""
+    return (bytes((Kind.PROBE, 0, 0, 0)) + transaction).ljust(size, b"\0")
+
+
+def emit_probe_reply(transaction: bytes, observed: Address) -> bytes:
+    return bytes((Kind.PROBE_REPLY, 0, 0, 0)) + transaction + emit_address(observed)
+
+
+def parse_probe(plaintext: bytes) -> bytes:
+    """The transaction id."""
+    if len(plaintext) < PROBE_SIZE_MIN:
+        raise BadPacket("probe cut short")
+    return plaintext[4:PROBE_SIZE_MIN]
+
+
+def parse_probe_reply(plaintext: bytes) -> tuple[bytes, Address]:
+    """(transaction id, address the probe came from)."""
+    if len(plaintext) < PROBE_SIZE_MIN + ADDRESS_SIZE:
+        raise BadPacket("probe reply cut short")
+    return plaintext[4:PROBE_SIZE_MIN], parse_address(memoryview(plaintext)[PROBE_SIZE_MIN:])
