@@ -1,1 +1,1 @@
-"""l2mesh.app"""
+"""The programs: network files, the two daemons, the management socket, the command line (cli.py)."""

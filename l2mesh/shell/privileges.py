@@ -59,6 +59,8 @@ def _become(user: str) -> None:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise ShellError(f"there is no user {user!r} to run as: create it, or name another") from None
+    if os.getresuid() == (entry.pw_uid,) * 3 and os.getresgid() == (entry.pw_gid,) * 3:
+        return  # in a user namespace of one user, setgroups() would be refused
     try:
         os.setgroups([])
         os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
