@@ -22,6 +22,7 @@ class DropReason(StrEnum):
     BAD_CHECKSUM_OFFSET = "bad checksum offset"
     """A partial checksum would lie outside of its frame."""
     BAD_SEGMENT = "bad segment"
+    BAD_SLIM_UDP = "bad slim udp frame"
     BAD_FRAGMENT = "bad fragment"
     FRAGMENTS_EXPIRED = "fragments expired"
     """Not all fragments of a frame came in time."""

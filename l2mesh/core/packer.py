@@ -1,7 +1,7 @@
 """The sender's half of the data plane: frames from the TAP become plaintexts to seal, for one peer.
 
-Small frames share a bundle, superframes are cut into segments, and what does not fit is fragmented. Nothing
-waits: what is given together is packed together.
+Small frames share a bundle, superframes are cut into segments, UDP frames that nearly fit are made slim, and what
+does not fit is fragmented. Nothing waits: what is given together is packed together.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from l2mesh.core.bundle import item_size, write_bundle
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.fragment import fragment_count, fragments
+from l2mesh.core.slim_udp import headers_size_of, slim_plaintexts, slim_run
 from l2mesh.core.superframe import Superframe
 from l2mesh.core.udp_gather import gather, gathered_segments
 from l2mesh.wire import ethernet, virtio
@@ -59,6 +60,11 @@ class Packer:
                 at = burst.end
                 continue
             elif KIND_SIZE + item_size(frame) > room:
+                slim = slim_run(batch, at, room)
+                if slim is not None:
+                    yield from slim_plaintexts(slim[0], slim[1], headers_size_of(frame))
+                    at += len(slim[0])
+                    continue
                 yield from self._fragments(frame, room)
             else:
                 bundle, at = write_bundle(batch, at, room)
@@ -70,25 +76,24 @@ class Packer:
         self._superframe_id = self._superframe_id + 1 & 0xFFFF
         return self._superframe_id
 
-    def _superframe(self, frame: memoryview, room: int) -> Iterator[Buffer]:
+    def _superframe(self, frame: memoryview, room: int) -> Iterable[Buffer]:
         try:
             superframe = Superframe(frame)
         except BadPacket:
             self._drops.count(DropReason.BAD_SUPERFRAME)
-            return
+            return ()
         sizes = superframe.segment_sizes(room)
         if sizes is None:
-            yield from self.pack(superframe.frames(), room)
-            return
-        yield from superframe.segments(sizes, self._next_superframe_id())
+            return self.pack(superframe.frames(), room)
+        return superframe.segments(sizes, self._next_superframe_id())
 
-    def _fragments(self, frame: Buffer, room: int) -> Iterator[Buffer]:
+    def _fragments(self, frame: Buffer, room: int) -> Iterable[Buffer]:
         if len(frame) - virtio.HEADER_SIZE > FRAME_SIZE_MAX:
             self._drops.count(DropReason.BAD_FRAME)
-            return
+            return ()
         count = fragment_count(frame, room)
         if not count:
             self._drops.count(DropReason.NO_ROOM)
-            return
+            return ()
         self._fragment_id = self._fragment_id + 1 & 0xFFFFFFFF
-        yield from fragments(frame, count, self._fragment_id)
+        return fragments(frame, count, self._fragment_id)

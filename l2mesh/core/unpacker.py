@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from l2mesh.core.bundle import read_bundles
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.fragment import Reassembler
+from l2mesh.core.slim_udp import join_slim
 from l2mesh.core.superframe import join
-from l2mesh.wire.plaintext import BUNDLE, FRAGMENT, SEGMENT
+from l2mesh.wire.plaintext import BUNDLE, FRAGMENT, SEGMENT, UDP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +50,8 @@ class Unpacker:
                 at = join(batch, at, uso, deliveries, drops)
             elif kind == BUNDLE:
                 at = read_bundles(batch, at, uso, deliveries, drops)
+            elif kind == UDP:
+                at = join_slim(batch, at, uso, deliveries, drops)
             elif kind == FRAGMENT:
                 # At once for the rest, so that the frames can be merged.
                 batch = self._reassembler.receive(batch[at:], now)

@@ -25,6 +25,7 @@ IPV4: Final = 0x0800
 IPV6: Final = 0x86DD
 CUSTOMER_TAG: Final = 0x8100
 SERVICE_TAG: Final = 0x88A8
+TAGS: Final = frozenset({CUSTOMER_TAG, SERVICE_TAG})
 
 
 def network_offset(frame: Buffer) -> tuple[int, int]:
@@ -34,7 +35,7 @@ def network_offset(frame: Buffer) -> tuple[int, int]:
         if len(frame) < offset:
             raise BadPacket("an Ethernet header is cut short")
         ether_type = frame[offset - 2] << 8 | frame[offset - 1]
-        if ether_type not in (CUSTOMER_TAG, SERVICE_TAG):
+        if ether_type not in TAGS:
             return ether_type, offset
         offset += TAG_SIZE
     raise BadPacket("more tags than we can look behind")

@@ -39,6 +39,7 @@ DONT_FRAGMENT: Final = 0x4000
 IS_FRAGMENT: Final = 0x3FFF
 
 IPV6_HEADER_SIZE: Final = 40
+IPV6_ADDRESSES: Final = 8
 IPV6_LENGTH: Final = 4
 IPV6_NEXT_HEADER: Final = 6
 # Hop-by-hop options, routing, destination options: all have their length in 8 octets, without the first 8.

@@ -4,6 +4,12 @@ The first byte is the kind. Integers are big-endian unless it says LE, which is 
 
     empty           keepalive
 
+    udp             kind(1) | Ethernet header with its tags | IP header, slim | ports(4) | payload
+       IPv4, slim   without total length, identification and checksum: 14 bytes; no options
+       IPv6, slim   without payload length: 38 bytes; no extension headers
+                    One UDP frame, not fragmented, with a partial checksum: what is left out follows from its
+                    length. The identification is zero, as the frame may not be fragmented (RFC 6864).
+
     bundle          kind(1) | one or more items
        item         length(2 LE) csum_start(2 LE) csum_offset(2 LE) | frame(length)
                     csum_start = 0: no partial checksum. These 6 bytes are the end of a virtio_net_hdr,
@@ -34,6 +40,9 @@ from l2mesh.wire import virtio
 
 
 class Kind(IntEnum):
+    """Below CONTROL: frames."""
+
+    UDP = 0
     BUNDLE = 1
     SEGMENT = 2
     FRAGMENT = 3
@@ -43,6 +52,7 @@ class Kind(IntEnum):
 
 
 # Plain integers for the hot path.
+UDP: Final = int(Kind.UDP)
 BUNDLE: Final = int(Kind.BUNDLE)
 SEGMENT: Final = int(Kind.SEGMENT)
 FRAGMENT: Final = int(Kind.FRAGMENT)

@@ -33,7 +33,7 @@ def unpacked(plaintexts: list[bytes]) -> list[bytes]:
 
 
 def test_kinds() -> None:
-    assert [int(kind) for kind in plaintext.Kind] == [1, 2, 3, 4, 5, 6]
+    assert [int(kind) for kind in plaintext.Kind] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_bundle() -> None:
@@ -75,11 +75,19 @@ def test_the_last_segment_alone_is_a_plain_frame_with_sequence_number_and_identi
     ]
 
 
+def test_slim_udp() -> None:
+    """Without total length, identification and both checksums; they are back, but the identification is zero."""
+    expected = bytes.fromhex("00" + ETHERNET + "0800 4500 4000 40 11 0a000001 0a000002 0001 0009") + b"hello"
+    assert packed(bytes.fromhex("01 00 0000 0000 2200 0600") + UDP, 40) == [expected]
+    restored = UDP.replace(bytes.fromhex("0007"), bytes(2)).replace(bytes.fromhex("26c3"), bytes.fromhex("26ca"))
+    assert unpacked([expected]) == [bytes.fromhex("01 00 0000 0000 2200 0600") + restored]
+
+
 def test_fragments() -> None:
     expected = [
         bytes.fromhex("03 00 02 00 01020305 2200 0600") + UDP[:24],
         bytes.fromhex("03 01 02 00 01020305 2200 0600") + UDP[24:],
     ]
     frame = bytes.fromhex("01 00 0000 0000 2200 0600") + UDP
-    assert packed(frame, 40) == expected
+    assert packed(frame, 36) == expected
     assert unpacked(expected) == [frame]
