@@ -17,9 +17,11 @@ from l2mesh.crypto.aead import suites_by_speed
 from l2mesh.crypto.keys import NO_PSK, encode_key
 from l2mesh.shell.clock import now, wall_offset
 from l2mesh.shell.cpu import aes_is_fast
+from l2mesh.shell.netlink import local_hosts
 from l2mesh.wire.address import format_address
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -83,6 +85,10 @@ class SupernodeDaemon(Daemon):
     def make_management(self, owner: RunAs | None) -> ManagementServer:
         routes = supernode_routes(self._supernode, self.driver, self._config, self._started_at, now)
         return ManagementServer(self._config.socket, routes, owner=(owner.uid, owner.gid) if owner else None)
+
+    def started(self, loop: asyncio.AbstractEventLoop) -> None:
+        ports = {socket.version: socket.port for socket in self._sockets}
+        self.driver.call(self._supernode.set_local_addresses, local_hosts(), ports)
 
     def ready_line(self) -> str:
         hosts = dict(self._listening())

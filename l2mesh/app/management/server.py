@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import stat
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -73,7 +74,7 @@ class ManagementServer:
             exchange.cancel()
         await asyncio.gather(*self._exchanges, return_exceptions=True)
         self._server = None
-        # After root is given up /run/l2mesh may not be ours: a stale socket stays, which the next start replaces.
+        # After root is given up a directory that we did not make may refuse: the next start replaces the socket.
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 
@@ -117,7 +118,7 @@ async def _hang_up(writer: asyncio.StreamWriter, patience: float) -> None:
 def claim(path: Path, owner: tuple[int, int] | None = None) -> socket.socket:
     """A listening socket at `path`, with its directory, in place of a stale one. CommandError."""
     try:
-        _make_directory(path.parent)
+        _make_directory(path.parent, owner)
         _remove_stale(path)
         return _listen(path, owner)
     except OSError as error:
@@ -126,10 +127,19 @@ def claim(path: Path, owner: tuple[int, int] | None = None) -> socket.socket:
         raise CommandError(f"cannot make the management socket {path}: {reason}: {remedy}") from None
 
 
-def _make_directory(directory: Path) -> None:
+def _make_directory(directory: Path, owner: tuple[int, int] | None) -> None:
+    """Make it, if need be, such that who binds here as root can remove its socket when it is root no more.
+
+    The owner's group may write, and the sticky bit lets each user remove nothing but its own.
+    """
+    ours = directory.is_dir() and directory.stat().st_mode & stat.S_ISVTX and directory.stat().st_uid == 0
     if not directory.is_dir():
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(DIRECTORY_MODE)  # whatever the umask: others must get through to their own sockets
+        ours = True
+    if owner is not None and ours:
+        os.chown(directory, 0, owner[1])
+        directory.chmod(DIRECTORY_MODE | stat.S_ISVTX | stat.S_IWGRP)
 
 
 def _remove_stale(path: Path) -> None:
@@ -143,16 +153,24 @@ def _remove_stale(path: Path) -> None:
 
 
 def _listen(path: Path, owner: tuple[int, int] | None) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(str(path))
-        # Nobody can connect before listen(), so nobody does with the mode of a moment.
-        path.chmod(MODE)
+        _bind(listener, path)
         if owner is not None and owner != (os.geteuid(), os.getegid()):
-            os.chown(path, *owner)
+            # The directory may be another user's: what became a link meanwhile must not lead root elsewhere.
+            os.chown(path, *owner, follow_symlinks=False)
         listener.listen(CONNECTIONS_MAX)
         listener.setblocking(False)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _bind(listener: socket.socket, path: Path) -> None:
+    """Make the socket's file with MODE from the first moment. The umask is the process's: no other thread yet."""
+    before = os.umask(0o777 & ~MODE)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)

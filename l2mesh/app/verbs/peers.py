@@ -26,11 +26,11 @@ EDGE_COLUMNS = (
     Column("path"),
     Column("endpoint"),
     Column("rtt", right=True),
-    Column("received", right=True),
-    Column("sent", right=True),
-    Column("up for", right=True),
-    Column("heard", right=True),
-    Column("stations", right=True),
+    Column("rx", right=True),
+    Column("tx", right=True),
+    Column("up for", right=True, spare=True),
+    Column("heard", right=True, spare=True),
+    Column("stations", right=True, spare=True),
 )
 SUPERNODE_COLUMNS = (
     Column("network"),
@@ -38,7 +38,7 @@ SUPERNODE_COLUMNS = (
     Column("endpoint"),
     Column("heard", right=True),
     Column("lease", right=True),
-    Column("public key"),
+    Column("public key", spare=True),
 )
 
 
@@ -51,12 +51,11 @@ def command(target: str | None, as_json: bool) -> None:
         show_json(document)
         return
     peers: Peers = decode(document, Peers)  # type: ignore[arg-type]  # a union is no type[T]
-    if not peers.peers:
-        click.echo("no peers: l2mesh status shows whether a supernode is reached")
-    elif isinstance(peers, EdgePeers):
-        show_table(EDGE_COLUMNS, [edge_row(one) for one in peers.peers])
+    if isinstance(peers, EdgePeers):
+        nobody = "no peer is known: l2mesh status shows whether a supernode is reached"
+        show_table(EDGE_COLUMNS, [edge_row(one) for one in peers.peers], nobody)
     else:
-        show_table(SUPERNODE_COLUMNS, [supernode_row(one) for one in peers.peers])
+        show_table(SUPERNODE_COLUMNS, [supernode_row(one) for one in peers.peers], "no edge is registered")
 
 
 def edge_row(one: EdgePeer) -> tuple[str | None, ...]:

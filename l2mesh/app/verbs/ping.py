@@ -109,11 +109,11 @@ def command(peer: str, target: str | None, count: int, interval: float, as_json:
 
 
 def paced(count: int, interval: float) -> Iterator[int]:
-    """`count` times (0: for ever), `interval` seconds apart, or at once when the last took longer."""
-    next_at = time.monotonic()
+    """`count` times (0: for ever), `interval` seconds apart; at once when the last took longer."""
+    sent_at = float("-inf")
     for number in counter() if count == 0 else range(count):
-        time.sleep(max(0.0, next_at - time.monotonic()))
-        next_at = max(next_at, time.monotonic() - interval) + interval
+        time.sleep(max(0.0, sent_at + interval - time.monotonic()))
+        sent_at = time.monotonic()
         yield number
 
 

@@ -57,9 +57,9 @@ def show_edge(status: EdgeStatus) -> None:
             Column("supernode"),
             Column("state"),
             Column("endpoint"),
-            Column("sees us at"),
+            Column("sees us at", spare=True),
             Column("rtt", right=True),
-            Column("members", right=True),
+            Column("members", right=True, spare=True),
         ],
         [_supernode(one) for one in status.supernodes],
     )
@@ -84,8 +84,9 @@ def show_supernode(status: SupernodeStatus) -> None:
     )
     click.echo()
     show_table(
-        [Column("network"), Column("members", right=True), Column("authority")],
+        [Column("network"), Column("members", right=True), Column("authority", spare=True)],
         [(one.network, str(one.members), one.authority) for one in status.networks],
+        "no edge is registered",
     )
     _show_dropped(status.drops, status.ports, status.unroutable)
 
