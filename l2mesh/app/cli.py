@@ -32,6 +32,7 @@ VERBS = {
     "sign": "Admit the host that a request comes from.",
     "edge": "Run this party's port of the switch.",
     "supernode": "Run a rendezvous and relay, on a public host.",
+    "demo": "A whole mesh on this machine: supernode, NAT routers, three parties.",
     "status": "Show what a running edge or supernode is, and how it does.",
     "peers": "Show whom an edge knows, and by which path; at a supernode, who is registered.",
     "fdb": "Show which MAC address is behind which peer.",

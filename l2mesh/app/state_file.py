@@ -7,6 +7,7 @@ for a response that leads nowhere. So a damaged file is set aside with a warning
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -35,6 +36,7 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._said = ""
         self.state = self._load()
         self._saved = msgspec.json.encode(self.state)
 
@@ -86,6 +88,12 @@ class StateFile:
         try:
             files.replace(self._path, encoded, files.PRIVATE)
         except OSError as error:
-            log.warning("%s: cannot be written: %s", self._path, error.strerror)
+            self._say_once(f"{self._path}: cannot be written by uid {os.geteuid()}: {error.strerror}")
         else:
             self._saved = encoded
+            self._said = ""
+
+    def _say_once(self, failure: str) -> None:
+        if failure != self._said:
+            log.warning("%s: choose another [node] state, or let that user in", failure)
+        self._said = failure

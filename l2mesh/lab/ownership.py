@@ -96,12 +96,15 @@ def _sweep_one(path: Path, kept: bool) -> bool:
         os.close(lock)
 
 
-def sweep(kept: bool = False) -> list[str]:
-    """Removes labs whose owner is dead (and, with `kept`, those left up on purpose). Returns their tags."""
+def sweep(kept: bool = False, prefix: str = "") -> list[str]:
+    """Removes labs whose owner is dead (and, with `kept`, those left up on purpose), all or those of a prefix.
+
+    Returns their tags.
+    """
     if not RUN_DIRECTORY.is_dir():
         return []
     swept = []
-    for path in sorted(RUN_DIRECTORY.iterdir()):
+    for path in sorted(RUN_DIRECTORY.glob(f"{prefix}*")):
         with suppress(FileNotFoundError, PermissionError):  # another sweep was faster; not ours to sweep
             if _sweep_one(path, kept):
                 swept.append(path.name)

@@ -520,7 +520,7 @@ def test_a_lab_is_kept_until_it_is_swept_on_purpose(tmp_path: Path) -> None:
         assert program.poll() is None
         assert system.names_with(lab.tag)
     finally:
-        assert lab.tag in sweep(kept=True)
+        assert lab.tag in sweep(kept=True, prefix="keep")  # not what others keep
     assert not system.names_with(lab.tag)
     assert program.wait() == -signal.SIGKILL
 
