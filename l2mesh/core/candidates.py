@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -16,6 +17,9 @@ from l2mesh.wire.control import CANDIDATES_MAX, Candidate
 
 PER_FAMILY_AND_SCOPE: Final = 8
 """Candidates of one IP version and scope (private or global) that are tried for a peer."""
+
+CACHE_SIZE: Final = 4096
+"""Addresses that were looked at: parsing one costs as much as sealing a datagram."""
 
 
 PRIVATE: Final = tuple(ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"))
@@ -31,6 +35,7 @@ class Origin(IntEnum):
     CONFIGURED = 3
 
 
+@lru_cache(CACHE_SIZE)
 def is_private(host: str) -> bool:
     """Whether a literal is an address of somebody's LAN."""
     ip = ip_address(host)
@@ -41,6 +46,7 @@ def make_candidate(address: Address, origin: Origin) -> Candidate:
     return Candidate(ip_address(address[0]).packed, address[1], origin)
 
 
+@lru_cache(CACHE_SIZE)
 def address_of(candidate: Candidate) -> Address | None:
     """The address of a candidate that somebody told us, None when it may not be sent to."""
     try:

@@ -1,6 +1,6 @@
 """The directory of a network: who is in it, as told by one supernode.
 
-A supernode numbers the changes of each network in one run of its program (an epoch). A copy asks "what changed
+A supernode numbers the changes of each network, from its first member on (an epoch). A copy asks "what changed
 since version v of epoch e?" and takes in only an answer to that question, so loss, repetition and reordering do
 no harm. After another epoch, or from version 0, the answer is a full copy: who is not in it is gone.
 """
@@ -73,7 +73,7 @@ class Directory:
         self._latest = max(self._latest, page.latest)
         if self.version >= self._latest and not self.synchronized:
             self.synchronized = True
-            changes.gone += self._unconfirmed
+            changes.gone += sorted(self._unconfirmed)
             for key in self._unconfirmed:
                 del self.entries[key]
             self._unconfirmed = set()

@@ -30,6 +30,7 @@ from l2mesh.core.path_care import PathCare, RelayPolicy
 from l2mesh.core.peer import Identity, Peer, Role, Via
 from l2mesh.core.remote_edge import RemoteEdge
 from l2mesh.core.rendezvous import Rendezvous
+from l2mesh.core.session import REJECT_AFTER_S
 from l2mesh.core.supernode_link import SupernodeLink
 from l2mesh.core.switch import Port, Switch
 from l2mesh.crypto.certificate import Member
@@ -47,12 +48,17 @@ Delivery = list[Buffer]
 """To the TAP: the pieces of one frame or superframe with its virtio header, for one writev."""
 
 DEAD_AFTER_S: Final = 15.0
-SWEEP_EVERY_S: Final = 10.0
+SWEEP_EVERY_S: Final = 5.0
+"""Half of ASLEEP_S: an edge with nothing else to do is not taken to have slept."""
 DIRECT_TRIES_MAX: Final = 8
 """Candidates that an initiation is sent to directly, beside the relays."""
 INITIATIONS_PER_SECOND: Final = 200.0
 """Answered without feeling loaded: about a tenth of a core."""
 PINGS_MAX: Final = 64
+EARLY_S: Final = 3.0
+EARLY_FRAMES_MAX: Final = 16
+"""What is flooded in the first seconds, when nobody is known yet, is kept for those who come then: an ARP request
+that got lost would be repeated after a second only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,8 @@ class EdgeEngine(Node[Peer]):
             relays=settings.relay is not RelayPolicy.NEVER,
         )
         self._sweep_at = now + SWEEP_EVERY_S
+        self._early: list[bytes] = []
+        self._early_until = now + EARLY_S
         self._inbox: dict[RemoteEdge, list[bytes]] = {}
         self._deliveries: list[Delivery] = []
         self._pings: dict[bytes, tuple[RemoteEdge, float]] = {}
@@ -200,11 +208,12 @@ class EdgeEngine(Node[Peer]):
             self.wake(edge, now)
 
     def _flood(self, frames: list[memoryview], now: float) -> None:
-        """A sealed copy to every peer. Packing uses up a superframe, so each peer but the last gets its own."""
+        """A sealed copy to every peer. Packing uses frames up, so each peer but the last gets its own."""
         edges = [edge for edge in self.edges.values() if edge.up or edge.wanted_at is not None]
-        superframes = any(frame[1] for frame in frames)
         for edge in edges[:-1]:
-            self._send_frames(edge, [bytearray(frame) for frame in frames] if superframes else frames, now)
+            self._send_frames(edge, [bytearray(frame) for frame in frames], now)
+        if now < self._early_until:
+            self._early += [bytes(frame) for frame in frames[: EARLY_FRAMES_MAX - len(self._early)]]
         if edges:
             self._send_frames(edges[-1], frames, now)
 
@@ -322,7 +331,11 @@ class EdgeEngine(Node[Peer]):
 
     def _established(self, peer: Peer, via: Via, now: float, *, restarted: bool) -> None:
         if not isinstance(peer, RemoteEdge):
-            self.rendezvous.by_peer[peer].established(via, now)
+            link = self.rendezvous.by_peer[peer]
+            moved = peer.via is not None and peer.via[0] != via[0]
+            link.established(via, now)
+            if moved:
+                self.rendezvous.renew_channels(link, now)
             return
         if restarted and peer.up:
             peer.paths.suspect(now)
@@ -368,9 +381,12 @@ class EdgeEngine(Node[Peer]):
             peer.attempts = 0
             peer.renew_at = now
             self.wake(peer, now)
-        if not peer.up and not peer.listed_by and peer.session.current is None and peer.wanted_at is not None:
-            self.let_go(peer)
-        return probe_at
+        if peer.up or peer.listed_by or peer.session.keypairs():
+            return probe_at
+        if now < peer.created_at + REJECT_AFTER_S:
+            return peer.created_at + REJECT_AFTER_S
+        self.let_go(peer)
+        return None
 
     def _is_dead(self, edge: RemoteEdge, now: float) -> bool:
         if edge.session.sealing_keypair(now) is None:
@@ -380,7 +396,7 @@ class EdgeEngine(Node[Peer]):
         return asked and now - edge.last_received_at >= DEAD_AFTER_S
 
     def let_go(self, edge: RemoteEdge) -> None:
-        """Nobody lists it and there is no session: forget it."""
+        """Nobody lists it and there is no session, nor has there just begun one: forget it."""
         self._go_down(edge, "nobody lists it any more")
         del self.edges[edge.public_key]
         self._forget(edge)
@@ -390,7 +406,7 @@ class EdgeEngine(Node[Peer]):
             return [(address, b"") for address in self.rendezvous.by_peer[peer].addresses]
         vias = [peer.via] if peer.via is not None else []
         vias += list(peer.channels.values())
-        if not peer.channels:
+        if not peer.channels or peer.attempts > 1:
             self.rendezvous.request_channels(peer, now)
         if not vias or peer.attempts > 1:
             vias += [path.via for path in peer.paths.by_via.values() if not path.relayed][:DIRECT_TRIES_MAX]
@@ -412,6 +428,9 @@ class EdgeEngine(Node[Peer]):
                 now=now,
             )
             self.edges[public_key] = self.peers[public_key] = edge
+            if now < self._early_until:
+                edge.enqueue([bytearray(frame) for frame in self._early])
+            self.wake(edge, now + REJECT_AFTER_S)
         return edge
 
     # ---- messages
@@ -427,6 +446,8 @@ class EdgeEngine(Node[Peer]):
             before = peer.session.keypairs()
             peer.session.erase()
             self._forget_indices(before, [])
+            if not peer.listed_by:
+                self.let_go(peer)
         else:
             self.drops.count(DropReason.UNKNOWN_KIND)
 

@@ -60,6 +60,9 @@ Burst = tuple[Address, memoryview, int]
 SIMULTANEOUS_S: Final = 1.5
 """Two initiations that cross within this time are one handshake: longer than any way one takes."""
 
+CONFIRMED_WITHIN_S: Final = 1.0
+"""Who has just answered an initiation begins no handshake of its own: twice the initiator's first retry."""
+
 ASLEEP_S: Final = 10.0
 """No engine rests this long between two turns while it has peers: the host was suspended, or we were stopped."""
 
@@ -183,9 +186,10 @@ class Node(ABC, Generic[P]):
         """Whether a relayed datagram with this header may come from this source, to be opened by us."""
         return False
 
-    def _receive_relayed(self, source: Address, data: memoryview, size: int, now: float) -> None:
-        """A burst of relayed datagrams that are not for us to open."""
+    def _receive_relayed(self, source: Address, data: memoryview, size: int, now: float) -> int:
+        """A burst that begins with relayed datagrams that are not for us to open; how many bytes they are."""
         self.drops.count(DropReason.UNKNOWN_CHANNEL)
+        return size
 
     def _receive_other(self, source: Address, datagram: bytes, now: float) -> None:
         """A datagram of a type that is not every node's."""
@@ -220,8 +224,8 @@ class Node(ABC, Generic[P]):
                 header = bytes(data[offset : offset + RELAY_HEADER_SIZE])
                 end = min(offset + size, length)
                 if not self._unwrap(source, header):
-                    self._receive_relayed(source, data[offset:], size, now)
-                    return
+                    offset += self._receive_relayed(source, data[offset:], size, now)
+                    continue
                 inner = offset + RELAY_HEADER_SIZE
                 if inner < end and data[inner] == Outer.DATA:
                     offset = self._receive_data(data, offset, size, (source, header), now)
@@ -409,10 +413,22 @@ class Node(ABC, Generic[P]):
         self._abandon_initiation(peer)
         peer.initiation = initiation
         self._initiations[index] = peer
+        self._send_initiation(peer, initiation, vias, now)
+
+    def _send_initiation(self, peer: P, initiation: Initiation, vias: Iterable[Via], now: float) -> None:
         cookie = peer.cookie if now - peer.cookie_at < COOKIE_LIFETIME_S else b""
         datagram = handshake.add_macs(initiation.datagram, initiation.mac1, cookie)
         for via in vias:
             self._send_raw(datagram, via)
+
+    def try_initiation_on(self, peer: P, via: Via, now: float) -> None:
+        """Another way to a peer is known: the initiation under way goes there too; without one, a new one does."""
+        if peer.initiation is not None:
+            peer.initiation.sent_at = now  # it may cross the other end's now
+            self._send_initiation(peer, peer.initiation, (via,), now)
+        else:
+            peer.next_attempt_at = now
+            self.wake(peer, now)
 
     def _abandon_initiation(self, peer: P) -> None:
         initiation: Initiation | None = peer.initiation
@@ -445,6 +461,8 @@ class Node(ABC, Generic[P]):
         due_at = peer.wanted_at
         if peer.session.sealing_keypair(now) is not None:
             due_at = max(due_at, min(peer.session.rekey_at(now) or due_at, peer.renew_at))
+        if peer.session.next is not None:
+            due_at = max(due_at, peer.session.next.created_at + CONFIRMED_WITHIN_S)
         return max(due_at, peer.next_attempt_at) if peer.attempts else due_at
 
     # ---- sending

@@ -88,18 +88,14 @@ class Path:
     probes_sent: int = 0
     outstanding: dict[bytes, tuple[float, int]] = field(default_factory=dict)
     """Transaction id -> (sent at, datagram size)."""
+    path_class: PathClass = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.path_class = class_of(self.via)
 
     @property
     def relayed(self) -> bool:
         return bool(self.via[1])
-
-    @property
-    def path_class(self) -> PathClass:
-        if self.relayed:
-            return PathClass.RELAY
-        if is_private(self.via[0][0]):
-            return PathClass.SAME_LAN
-        return PathClass.IPV6 if ip_version(self.via[0][0]) == 6 else PathClass.IPV4
 
     @property
     def room(self) -> int:
@@ -108,6 +104,15 @@ class Path:
 
     def describe(self) -> str:
         return f"relay {format_address(self.via[0])}" if self.relayed else f"direct {format_address(self.via[0])}"
+
+
+def class_of(via: Via) -> PathClass:
+    host = via[0][0]
+    if via[1]:
+        return PathClass.RELAY
+    if is_private(host):
+        return PathClass.SAME_LAN
+    return PathClass.IPV6 if ip_version(host) == 6 else PathClass.IPV4
 
 
 def better_path(candidate: Path, selected: Path) -> bool:

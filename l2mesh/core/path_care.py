@@ -103,14 +103,19 @@ class PathCare:
 
     def suspect(self, edge: RemoteEdge, now: float) -> None:
         """Our own addresses or routes changed, or we slept."""
+        before = edge.via
         edge.paths.suspect(now)
         self.choose(edge, now)
-        self.call(edge, now, answer=True, moved=True)
+        call = Call(self.candidates(), answer=True, moved=True)
+        # By the relay, and where it was last: the one may be gone, the other closed to us.
+        for via in dict.fromkeys((edge.via, before)):
+            self._node.send_control(edge, call, now, via)
         self._node.wake_peer(edge, now)
 
-    def call(self, edge: RemoteEdge, now: float, *, answer: bool = False, moved: bool = False) -> None:
+    def call(self, edge: RemoteEdge, now: float) -> None:
+        """Tell a peer our candidates."""
         if self._policy is not RelayPolicy.ALWAYS:
-            self._node.send_control(edge, Call(self.candidates(), answer=answer, moved=moved), now)
+            self._node.send_control(edge, Call(self.candidates(), answer=False, moved=False), now)
 
     # ---- choice and timers
 

@@ -26,6 +26,8 @@ COOKIE_LIFETIME_S: Final = 120.0
 RETRY_AFTER_S: Final = (0.5, 1.0, 2.0, 4.0, 5.0)
 GIVE_UP_AFTER_S: Final = 90.0
 RETRY_AFTER_GIVING_UP_S: Final = 30.0
+RETRY_SUPERNODE_S: Final = 3.0
+"""A supernode is tried this often for ever: within 5 s of its return, jitter included, all have registered."""
 RETRY_JITTER: Final = 0.3
 """A retry comes up to this part later, so that two ends, or many, do not stay in step."""
 
@@ -98,8 +100,9 @@ class Peer:
 
     def retry_after(self, now: float, chance: float) -> float:
         """Seconds to the next initiation after the one sent now. `chance`: 0 to 1."""
-        if now - self.first_attempt_at >= GIVE_UP_AFTER_S:
+        wait = RETRY_AFTER_S[min(self.attempts - 1, len(RETRY_AFTER_S) - 1)]
+        if self.role is Role.SUPERNODE:
+            wait = min(wait, RETRY_SUPERNODE_S)
+        elif now - self.first_attempt_at >= GIVE_UP_AFTER_S:
             wait = RETRY_AFTER_GIVING_UP_S
-        else:
-            wait = RETRY_AFTER_S[min(self.attempts - 1, len(RETRY_AFTER_S) - 1)]
         return wait * (1 + RETRY_JITTER * chance)

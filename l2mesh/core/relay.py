@@ -15,7 +15,7 @@ from l2mesh.core.peer import Peer
 from l2mesh.core.token_bucket import TokenBucket
 from l2mesh.crypto.keys import RandomBytes
 from l2mesh.wire.address import Address
-from l2mesh.wire.outer import RELAY_HEADER_SIZE, Buffer
+from l2mesh.wire.outer import RELAY_HEADER_SIZE, Buffer, Outer
 
 CHANNEL: Final = slice(4, 12)
 CHANNEL_SIZE: Final = 8
@@ -109,17 +109,24 @@ class Relay:
         size: int,
         now: float,
         send: Callable[[tuple[Address, Buffer, int]], None],
-    ) -> None:
-        """Forward a burst of relayed datagrams of `size` bytes each (the last may be shorter). Hot."""
+    ) -> int:
+        """Forward a burst of relayed datagrams of `size` bytes each (the last may be shorter). Hot.
+
+        Returns the offset of the first datagram that is of another type: GRO knows sizes, not types.
+        """
         channels = self._channels
         length = len(data)
         offset = 0
-        while offset < length:
+        while offset < length and data[offset] == Outer.RELAYED:
             channel_id = bytes(data[offset + 4 : offset + RELAY_HEADER_SIZE])
             start = offset
             channel = channels.get(channel_id)
             out_id = channel.twin.id if channel is not None else channel_id
-            while offset < length and data[offset + 4 : offset + RELAY_HEADER_SIZE] == channel_id:
+            while (
+                offset < length
+                and data[offset + 4 : offset + RELAY_HEADER_SIZE] == channel_id
+                and data[offset] == Outer.RELAYED
+            ):
                 data[offset + 4 : offset + RELAY_HEADER_SIZE] = out_id
                 offset += size
             run = data[start : min(offset, length)]
@@ -129,6 +136,7 @@ class Relay:
                 self._drops.count(DropReason.UNKNOWN_CHANNEL, -(-len(run) // size))
             else:
                 self._forward_run(channel, source, run, size, now, send)
+        return min(offset, length)
 
     def _forward_run(
         self,

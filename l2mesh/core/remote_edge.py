@@ -45,6 +45,7 @@ class RemoteEdge(Peer):
         self.candidates: tuple[Candidate, ...] = ()
         self.flood = TokenBucket(FLOOD_RATE, FLOOD_BURST, now)
         self.up = False
+        self.created_at = now
         self.up_since: float | None = None
         self.refused = ""
         self.rx_frames = self.tx_frames = 0

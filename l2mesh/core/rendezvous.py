@@ -2,7 +2,8 @@
 
     listed     a directory names a peer. Who comes new to a directory begins the handshakes; who was there waits a
                second for it, so one of two begins.
-    channel    asked for when a handshake to a peer is due and no relay to it is known; both ends are told
+    channel    asked for when a handshake to a peer is due and no relay to it is known, or the first try had no
+               answer, and when a supernode lists a peer again; both ends are told
     unlisted   no directory names it any more: forgotten, unless the session with it lives
 
 What a supernode says is a hint. It can name peers and addresses that do not exist, which costs a few datagrams; it
@@ -16,7 +17,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from l2mesh.core.deadlines import Deadlines
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.supernode_link import LinkNode, SupernodeLink
-from l2mesh.wire.control import Channel, ChannelRequest, Control, DirectoryPage, Entry, Goodbye, Unregister
+from l2mesh.wire.control import (
+    Channel,
+    ChannelRequest,
+    Control,
+    DirectoryPage,
+    Entry,
+    Goodbye,
+    Registered,
+    Unregister,
+)
 from l2mesh.wire.outer import parse_key_reply, relay_header
 
 if TYPE_CHECKING:
@@ -39,6 +49,7 @@ class RendezvousNode(LinkNode, Protocol):
 
     def edge_for(self, public_key: bytes, now: float) -> RemoteEdge | None: ...
     def let_go(self, edge: RemoteEdge) -> None: ...
+    def try_initiation_on(self, peer: RemoteEdge, via: Via, now: float) -> None: ...
     def chance(self) -> float: ...
 
 
@@ -97,6 +108,8 @@ class Rendezvous:
     # ---- messages
 
     def receive(self, link: SupernodeLink, message: Control, now: float) -> None:
+        if isinstance(message, Registered) and message.epoch != link.directory.epoch:
+            self.renew_channels(link, now)
         if isinstance(message, DirectoryPage):
             self._receive_page(link, message, now)
         elif isinstance(message, Channel):
@@ -120,11 +133,24 @@ class Rendezvous:
 
     def request_channels(self, edge: RemoteEdge, now: float) -> None:
         """Ask every supernode that lists a peer for a relay to it."""
-        if not self._relays:
-            return
-        for link in edge.listed_by:
-            if link.peer is not None:
-                self._node.send_control(link.peer, ChannelRequest(edge.public_key), now)
+        for link in self.links:
+            if link in edge.listed_by:
+                self._request_channel(link, edge, now)
+
+    def _request_channel(self, link: SupernodeLink, edge: RemoteEdge, now: float) -> None:
+        if self._relays and link.peer is not None:
+            self._node.send_control(link.peer, ChannelRequest(edge.public_key), now)
+
+    def renew_channels(self, link: SupernodeLink, now: float) -> None:
+        """This supernode forgot its channels, or is reached at another address: ask for them anew.
+
+        One that restarted answers for those who have registered again; the others it will list later.
+        """
+        for edge in self._node.edges.values():
+            via = edge.channels.pop(link, None)
+            if via is not None:
+                edge.paths.remove(via)
+                self._request_channel(link, edge, now)
 
     # ---- directory
 
@@ -136,6 +162,15 @@ class Rendezvous:
         link.page_received(now)
         for entry in changes.changed:
             self._listed(link, entry, now, we_are_new=we_are_new)
+        for entry in page.entries:
+            edge = self._node.edges.get(entry.public_key)
+            if (
+                edge is not None
+                and entry.instance
+                and link not in edge.channels
+                and (edge.up or edge.attempts > 1)
+            ):
+                self._request_channel(link, edge, now)
         for key in changes.gone:
             self._unlisted(link, key)
 
@@ -178,6 +213,6 @@ class Rendezvous:
         path = edge.paths.add_relay(via, now)
         if path is not None and edge.up:
             edge.paths.check(path, now)
-        if edge.session.current is None and edge.wanted_at is not None:
-            edge.next_attempt_at = now
-        self._node.wake_peer(edge, max(now, edge.wanted_at or now))
+        if not edge.up and edge.wanted_at is not None and edge.wanted_at <= now:
+            self._node.try_initiation_on(edge, via, now)
+        self._node.wake_peer(edge, now)

@@ -113,8 +113,7 @@ class SupernodeEngine(Node[RegisteredPeer]):
         self.relay = Relay(
             self.drops, random_bytes, pair_rate=settings.pair_rate, network_rate=settings.network_rate
         )
-        self._epoch = random_bytes(8)
-        self._hints: set[Network] = set()
+        self._hints: dict[Network, None] = {}  # a set in order of time, so that a run can be repeated
 
     # ---- doors
 
@@ -143,8 +142,8 @@ class SupernodeEngine(Node[RegisteredPeer]):
 
     # ---- datagrams
 
-    def _receive_relayed(self, source: Address, data: memoryview, size: int, now: float) -> None:
-        self.relay.forward(source, data, size, now, self._trains.append)
+    def _receive_relayed(self, source: Address, data: memoryview, size: int, now: float) -> int:
+        return self.relay.forward(source, data, size, now, self._trains.append)
 
     def _receive_other(self, source: Address, datagram: bytes, now: float) -> None:
         if datagram[0] != Outer.KEY_REQUEST:
@@ -238,8 +237,8 @@ class SupernodeEngine(Node[RegisteredPeer]):
             self._plan_hint(network, now)
         host, port = via[0]
         packed = ip_address(host).packed
-        version = network.registry.version
-        self.send_control(peer, Registered(message.sequence, packed, port, LEASE_S, self._epoch, version), now)
+        epoch, version = network.registry.epoch, network.registry.version
+        self.send_control(peer, Registered(message.sequence, packed, port, LEASE_S, epoch, version), now)
         self.wake(peer, registration.expires_at)
         if new:
             self._events.append(EdgeRegistered(network.label, peer.name, format_address(via[0])))
@@ -264,7 +263,8 @@ class SupernodeEngine(Node[RegisteredPeer]):
     def _network_of(self, authority: bytes) -> Network:
         network = self.networks.get(authority)
         if network is None:
-            network = self.networks[authority] = Network(authority, self._epoch)
+            # Its versions begin anew, should there have been such a network before: so the epoch is new too.
+            network = self.networks[authority] = Network(authority, self._random_bytes(8))
         return network
 
     def _registration_of(self, peer: RegisteredPeer) -> Registration[RegisteredPeer] | None:
@@ -280,14 +280,14 @@ class SupernodeEngine(Node[RegisteredPeer]):
             self._plan_hint(network, now)
         if not network.registry.members:
             del self.networks[network.authority]
-            self._hints.discard(network)
+            self._hints.pop(network, None)
             self.relay.forget_network(network.authority)
 
     def _answer_directory(self, peer: RegisteredPeer, request: DirectoryRequest, now: float) -> None:
         if peer.network is None:
             return
-        since = request.since if request.epoch == self._epoch else 0
-        page = peer.network.registry.page(since)
+        registry = peer.network.registry
+        page = registry.page(request.since if request.epoch == registry.epoch else 0)
         if page.version > page.since:
             self.send_control(peer, page, now)
 
@@ -306,12 +306,12 @@ class SupernodeEngine(Node[RegisteredPeer]):
     # ---- hints
 
     def _plan_hint(self, network: Network, now: float) -> None:
-        self._hints.add(network)
+        self._hints[network] = None
         network.hint_at = min(network.hint_at, now + HINT_EVERY_S)
 
     def _send_hints(self, network: Network, now: float) -> None:
         network.hint_at = float("inf")
-        self._hints.discard(network)
-        hint = DirectoryHint(self._epoch, network.registry.version)
+        del self._hints[network]
+        hint = DirectoryHint(network.registry.epoch, network.registry.version)
         for registration in network.registry.members.values():
             self.send_control(registration.peer, hint, now)

@@ -18,14 +18,13 @@ supernode relays need no registration of ours to be renewed in time.
 from __future__ import annotations
 
 from enum import Enum
-from ipaddress import ip_address
 from typing import Final, Protocol
 
 from l2mesh.core.directory import Directory
 from l2mesh.core.events import Event, SupernodeLost, SupernodeReached, SupernodeRefused, SupernodeTrusted
 from l2mesh.core.peer import Peer, Via
 from l2mesh.crypto.keys import encode_key
-from l2mesh.wire.address import Address, format_address
+from l2mesh.wire.address import Address, format_address, parse_ip
 from l2mesh.wire.control import Control, DirectoryHint, Refused, Register, Registered
 from l2mesh.wire.outer import emit_key_request
 
@@ -121,7 +120,7 @@ class SupernodeLink:
         self._register(now)
 
     def receive(self, message: Control, now: float) -> bool:
-        """Registered, Refused or DirectoryHint; False when it is something else."""
+        """Registered, Refused or DirectoryHint; False when it is something else. Raises BadPacket."""
         if isinstance(message, Registered):
             if message.sequence == self._sequence:
                 self._registered(message, now)
@@ -141,6 +140,7 @@ class SupernodeLink:
         if sent_at is None:
             return False
         self._probes.clear()
+        self._probe_at = now + PROBE_AFTER_S
         rtt = now - sent_at
         self.rtt = rtt if self.rtt is None else self.rtt + RTT_SMOOTHING * (rtt - self.rtt)
         return True
@@ -183,7 +183,9 @@ class SupernodeLink:
         """Do what is due; the instant of the next."""
         if self.state is LinkState.ASKING_KEY:
             return self._ask_key(now)
-        if self.state is LinkState.REFUSED and now >= self._repeat_at:
+        if self.state is LinkState.REFUSED:
+            if now < self._repeat_at:
+                return self._repeat_at
             self._register(now)
         if self.state is LinkState.REGISTERING:
             if now >= self._repeat_at:
@@ -221,7 +223,7 @@ class SupernodeLink:
             return float("inf")
         if now >= self._probe_at and self.peer.via is not None:
             self._probes[self._node.send_probe(self.peer, self.peer.via, now)] = now
-            self._probe_at = now + (REPEAT_AFTER_S if len(self._probes) > 1 else PROBE_AFTER_S)
+            self._probe_at = now + REPEAT_AFTER_S
         return self._probe_at
 
     # ---- moves
@@ -243,6 +245,7 @@ class SupernodeLink:
         self._node.wake_link(self, now + REPEAT_AFTER_S)
 
     def _registered(self, message: Registered, now: float) -> None:
+        observed = (parse_ip(message.ip), message.port)
         first = self.registered_at is None
         self._move_to(LinkState.REGISTERED)
         self.registered_at = now
@@ -250,7 +253,6 @@ class SupernodeLink:
         self._renew_at = now + message.lease / RENEWALS_PER_LEASE
         self.directory.learn_version(message.epoch, message.version)
         self._request_at = now
-        observed = (str(ip_address(message.ip)), message.port)
         changed, self.observed = observed != self.observed, observed
         if first:
             self._node.tell(SupernodeReached(self.name, format_address(observed)))

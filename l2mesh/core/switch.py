@@ -23,6 +23,7 @@ P = TypeVar("P")
 
 VIRTIO: Final = 10
 """Bytes of the virtio header in front of every frame (wire/virtio.py)."""
+TAG_SIZE: Final = 4
 TAG_TYPES: Final = (b"\x81\x00", b"\x88\xa8")
 VID_MASK: Final = 0x0FFF
 BRIDGE_GROUP: Final = bytes.fromhex("0180c20000")
@@ -42,7 +43,7 @@ Decision = bytes | Port | DropReason
 
 def station_key(address: bytes, tag: bytes) -> bytes:
     """The FDB's key of an address, given the four bytes behind the addresses of its frame (type, TCI)."""
-    if tag[:2] in TAG_TYPES:
+    if tag[:2] in TAG_TYPES and len(tag) >= TAG_SIZE:  # a frame may end before its TCI
         vid = (tag[2] << 8 | tag[3]) & VID_MASK
         return address + vid.to_bytes(2, "big") if vid else address  # VID 0: priority-tagged, no VLAN
     return address

@@ -35,6 +35,13 @@ def parse_address(data: bytes | memoryview) -> Address:
     raise BadPacket(f"address of IP version {version}")
 
 
+def parse_ip(packed: bytes) -> str:
+    """The literal of 4 or 16 bytes."""
+    if len(packed) not in (4, 16):
+        raise BadPacket(f"IP address of {len(packed)} bytes")
+    return str(ip_address(packed))
+
+
 def ip_version(host: str) -> int:
     """4 or 6, of an address literal."""
     return 6 if ":" in host else 4

@@ -80,7 +80,7 @@ class Unregister(Struct, array_like=True, frozen=True, tag=4):
 
 
 class DirectoryRequest(Struct, array_like=True, frozen=True, tag=5):
-    """What changed since this version of this epoch (a supernode's run)?"""
+    """What changed since this version of this epoch (a network's life at one supernode)?"""
 
     epoch: Instance
     since: Count
