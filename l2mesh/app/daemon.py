@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from l2mesh.app import directories
+from l2mesh.app.errors import CommandError
 from l2mesh.app.narrator import narrate
 from l2mesh.app.state_file import StateFile
 from l2mesh.shell.clock import wall_offset
@@ -85,6 +86,7 @@ class Daemon:
         *,
         state: StateFile,
         user: RunAs,
+        file: Path | None,
         keep_net_admin: bool,
     ) -> None:
         self.engine = engine
@@ -93,6 +95,7 @@ class Daemon:
         self._sockets = sockets
         self._tap = tap
         self._user = user
+        self.file = file
         self._keep_net_admin = keep_net_admin
         self._notifier = Notifier()
         self._ended: asyncio.Event
@@ -167,6 +170,12 @@ class Daemon:
 
     def _reload(self) -> None:
         try:
+            if self.file is not None and not os.access(self.file, os.R_OK):
+                user, file = self._user.name, self.file
+                raise CommandError(
+                    f"{file}: user {user}, which this daemon is since its start, may not read it: "
+                    f"chown {user} {file}, or restart"
+                )
             self.reload()
         except Exception as error:
             log.error("cannot reload: %s: nothing was changed", error)

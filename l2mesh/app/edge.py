@@ -177,7 +177,9 @@ class EdgeDaemon(Daemon):
         tap: Tap,
         state: StateFile,
     ) -> None:
-        super().__init__(engine, sockets, tap, state=state, user=config.node.user, keep_net_admin=True)
+        super().__init__(
+            engine, sockets, tap, state=state, user=config.node.user, file=config.path, keep_net_admin=True
+        )
         self._edge = engine
         self._config = config
         self._board = PingBoard()

@@ -77,7 +77,9 @@ class SupernodeDaemon(Daemon):
         sockets: list[UdpSocket],
         state: StateFile,
     ) -> None:
-        super().__init__(engine, sockets, None, state=state, user=config.user, keep_net_admin=False)
+        super().__init__(
+            engine, sockets, None, state=state, user=config.user, file=config.path, keep_net_admin=False
+        )
         self._supernode = engine
         self._config = config
         self._started_at = now()

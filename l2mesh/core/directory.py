@@ -35,6 +35,7 @@ class Directory:
         self.synchronized = False
         """Whether a full copy was completed in this epoch."""
         self._latest = 0
+        self._base = 0
         self._unconfirmed: set[bytes] = set()  # entries from before the full copy that is being read
 
     def learn_version(self, epoch: bytes, version: int) -> None:
@@ -45,7 +46,7 @@ class Directory:
         self._latest = max(self._latest, version)
 
     def _start_over(self) -> None:
-        self.version = 0
+        self.version = self._base = 0
         self.synchronized = False
         self._unconfirmed = set(self.entries)
 
@@ -56,7 +57,7 @@ class Directory:
         """What to ask next, None when up to date."""
         if self.version >= self._latest:
             return None
-        return DirectoryRequest(self.epoch, self.version)
+        return DirectoryRequest(self.epoch, self.version, self._base)
 
     def receive(self, page: DirectoryPage) -> Changes | None:
         """Take in a page; None when it answers another question than our last."""
@@ -66,6 +67,8 @@ class Directory:
             self._start_over()  # our version is too old for the supernode to know what changed since
         if page.since != self.version:
             return None
+        if page.since == 0:
+            self._base = page.latest
         changes = Changes()
         for entry in page.entries:
             self._take_in(entry, changes)

@@ -33,6 +33,7 @@ from l2mesh.core.rendezvous import Rendezvous
 from l2mesh.core.session import REJECT_AFTER_S
 from l2mesh.core.supernode_link import SupernodeLink
 from l2mesh.core.switch import Port, Switch
+from l2mesh.core.token_bucket import TokenBucket
 from l2mesh.crypto.certificate import Member
 from l2mesh.crypto.keys import RandomBytes
 from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
@@ -52,6 +53,10 @@ SWEEP_EVERY_S: Final = 5.0
 """Half of ASLEEP_S: an edge with nothing else to do is not taken to have slept."""
 DIRECT_TRIES_MAX: Final = 8
 """Candidates that an initiation is sent to directly, beside the relays."""
+DIRECT_TRIES_PER_SECOND: Final = 100.0
+DIRECT_TRIES_BURST: Final = 1000.0
+"""Initiations to addresses that only a supernode vouches for: enough to join 200 peers at once, little to aim at
+somebody."""
 INITIATIONS_PER_SECOND: Final = 200.0
 """Answered without feeling loaded: about a tenth of a core."""
 PINGS_MAX: Final = 64
@@ -117,6 +122,7 @@ class EdgeEngine(Node[Peer]):
             [(spec.name, spec.key) for spec in settings.supernodes],
             relays=settings.relay is not RelayPolicy.NEVER,
         )
+        self._direct_tries = TokenBucket(DIRECT_TRIES_PER_SECOND, DIRECT_TRIES_BURST, now)
         self._sweep_at = now + SWEEP_EVERY_S
         self._early: list[bytes] = []
         self._early_until = now + EARLY_S
@@ -260,7 +266,7 @@ class EdgeEngine(Node[Peer]):
                 reply = emit_probe_reply(parse_probe(plain), via[0])
                 self.send(peer, (reply,), via, now)
             elif plain[0] == Kind.PROBE_REPLY:
-                self._receive_probe_reply(peer, parse_probe_reply(plain)[0], via, now)
+                self._receive_probe_reply(peer, *parse_probe_reply(plain), via, now)
             elif plain[0] == Kind.CONTROL:
                 self._dispatch_control(peer, plain, via, now)
             else:
@@ -276,14 +282,16 @@ class EdgeEngine(Node[Peer]):
         self.send(peer, (emit_probe(transaction, size),), via, now)
         return transaction
 
-    def _receive_probe_reply(self, peer: Peer, transaction: bytes, via: Via, now: float) -> None:
+    def _receive_probe_reply(
+        self, peer: Peer, transaction: bytes, observed: Address, via: Via, now: float
+    ) -> None:
         ping = self._pings.pop(transaction, None)
         if ping is not None and ping[0] is peer:
             self.tell(ProbeAnswered(transaction, now - ping[1]))
         elif isinstance(peer, RemoteEdge):
             self.care.replied(peer, via, transaction, now)
         else:
-            self.rendezvous.by_peer[peer].probe_replied(transaction, now)
+            self.rendezvous.by_peer[peer].probe_replied(transaction, observed, now)
 
     def _moved(self, now: float) -> None:
         """Our addresses or routes changed, or we slept: all paths are in doubt, here and at the peers."""
@@ -409,7 +417,9 @@ class EdgeEngine(Node[Peer]):
         if not peer.channels or peer.attempts > 1:
             self.rendezvous.request_channels(peer, now)
         if not vias or peer.attempts > 1:
-            vias += [path.via for path in peer.paths.by_via.values() if not path.relayed][:DIRECT_TRIES_MAX]
+            direct = [path.via for path in peer.paths.by_via.values() if not path.relayed][:DIRECT_TRIES_MAX]
+            if self._direct_tries.take(len(direct), now):
+                vias += direct
         return list(dict.fromkeys(vias))
 
     def edge_for(self, public_key: bytes, now: float) -> RemoteEdge | None:
@@ -482,6 +492,19 @@ class EdgeEngine(Node[Peer]):
         for edge in self.edges.values():
             if edge.up:
                 self.care.call(edge, now)
+
+    def address_changed(self, now: float) -> None:
+        """The NAT before us has another address, or gave us another port: no hole that we punched is left."""
+        self._moved(now)
+
+    def link_lost(self, link: SupernodeLink, now: float) -> None:
+        """Its relay carries nothing any more."""
+        for edge in self.edges.values():
+            via = edge.channels.get(link)
+            if via is not None:
+                edge.paths.fail(via, now)
+                self.care.choose(edge, now)
+                self.wake(edge, now)
 
     def observed_addresses(self) -> list[Address]:
         return self.rendezvous.observed_addresses()

@@ -72,6 +72,10 @@ class ForwardingDatabase(Generic[T]):
         self.remove(key)
         self._insert(key, Station(port, 0.0, static=True))
 
+    def is_static(self, key: bytes) -> bool:
+        station = self._stations.get(key)
+        return station is not None and station.static
+
     def lookup(self, key: bytes, now: float) -> T | None:
         """The port of a station, None when it is unknown or too old. Hot."""
         station = self._stations.get(key)

@@ -7,11 +7,11 @@ relay until one is. The terms are ICE's (RFC 8445); the numbers are connectivity
     checking    probes at 0, 50, 150, 350, 750, 1550 ms, then each second to 6.55 s. Both ends do so at
                 once, so each end's probes open its NAT for the other's.
     valid       a probe was answered on this very path
-    selected    the best valid path. It is probed every 4 s under traffic, every 17 s when idle: inside the 30 s
+    selected    the best valid path. It is probed every 3 s under traffic, every 17 s when idle: inside the 30 s
                 after which Linux forgets a UDP flow that was one-way
     doubted     a probe on the selected path has no answer: again each second
-    failed      nothing heard for 6.5 s since the first of at least three probes without an answer: the next best
-                path is selected, and all are checked again
+    failed      nothing heard for 3.5 s since the first of at least four probes without an answer, so 6.5 s after
+                the last answer under traffic: the next best path is selected, and all are checked again
 
 While relayed, all candidates are tried again after 30 s, 1, 2, 4, 8, then every 10 minutes.
 
@@ -32,12 +32,15 @@ from l2mesh.wire.outer import DATA_OVERHEAD
 from l2mesh.wire.probe import PROBE_SIZE_MIN
 
 CHECK_AT_S: Final = (0.0, 0.05, 0.15, 0.35, 0.75, 1.55, 2.55, 3.55, 4.55, 5.55, 6.55)
-PROBE_ACTIVE_S: Final = 4.0
+PROBE_ACTIVE_S: Final = 3.0
 PROBE_IDLE_S: Final = 17.0
 PROBE_DOUBT_S: Final = 1.0
 ACTIVE_FOR_S: Final = 5.0
-FAIL_AFTER_S: Final = 6.5
-FAIL_AFTER_PROBES: Final = 3
+FAIL_AFTER_S: Final = 3.5
+"""In doubt for so long: 6.5 s after the last answer under traffic."""
+FAIL_AFTER_PROBES: Final = 4
+"""With a fifth of all datagrams lost, four probes go unanswered one time in sixty, and nothing is heard meanwhile
+far more rarely."""
 RECHECK_AFTER_S: Final = (30.0, 60.0, 120.0, 240.0, 480.0, 600.0)
 FRESH_S: Final = 30.0
 """A valid path that is not selected is not probed, and its NAT mappings may be gone after this."""
@@ -193,12 +196,24 @@ class Paths:
         self.check_all(now)
 
     def active(self, now: float) -> bool:
-        """Frames were sent to the peer. True when they are the first after idle: a probe is due earlier now."""
-        first = now - self._active_at > ACTIVE_FOR_S
-        if first and self.selected is not None:
-            self.selected.next_probe_at = min(self.selected.next_probe_at, now + PROBE_DOUBT_S)
+        """Frames were sent to the peer; True when a probe is due earlier for it. Hot."""
+        rested = now - self._active_at > ACTIVE_FOR_S
         self._active_at = now
-        return first
+        if not rested or self.selected is None or self.selected.next_probe_at <= now + PROBE_DOUBT_S:
+            return False
+        self.selected.next_probe_at = now + PROBE_DOUBT_S
+        return True
+
+    def fail(self, via: Via, now: float) -> None:
+        """This way is known to be gone: no need to find it out by probes."""
+        path = self.by_via.get(via)
+        if path is None:
+            return
+        path.valid_at = None
+        path.outstanding.clear()
+        if path is self.selected:
+            self.selected = None
+            self.check_all(now)
 
     def heard(self, via: Via, now: float) -> bool:
         """A genuine datagram of the peer came on this way; False when it is no known path."""

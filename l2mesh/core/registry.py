@@ -1,7 +1,7 @@
 """The supernode's half of the directory: who is registered in which network, and what changed when.
 
 Bounds: networks, members per network, and what is remembered of those who left. A member that leaves stays as a
-tombstone until TOMBSTONES_MAX newer ones came; who asks from before the oldest one gets a full copy.
+tombstone until TOMBSTONES_MAX newer ones came; who knew it and asks later gets a full copy.
 """
 
 from __future__ import annotations
@@ -85,9 +85,13 @@ class NetworkRegistry(Generic[P]):
                 self._forgotten_version = version
                 return
 
-    def page(self, since: int) -> DirectoryPage:
-        """The changes after `since`, as many as fit in one control message, oldest first."""
-        if since < self._forgotten_version or since > self.version:
+    def page(self, since: int, base: int = 0) -> DirectoryPage:
+        """The changes after `since`, as many as fit in one control message, oldest first.
+
+        A copy that began at version `base` or later knows nobody who left before: for it the forgotten
+        tombstones up to there are no loss.
+        """
+        if max(since, base) < self._forgotten_version or since > self.version:
             since = 0
         entries: list[Entry] = []
         size, version = PAGE_OVERHEAD, since

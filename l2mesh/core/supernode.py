@@ -287,7 +287,8 @@ class SupernodeEngine(Node[RegisteredPeer]):
         if peer.network is None:
             return
         registry = peer.network.registry
-        page = registry.page(request.since if request.epoch == registry.epoch else 0)
+        known = request.epoch == registry.epoch
+        page = registry.page(request.since if known else 0, request.base if known else 0)
         if page.version > page.since:
             self.send_control(peer, page, now)
 

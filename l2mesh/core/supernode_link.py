@@ -62,6 +62,8 @@ class LinkNode(Protocol):
     def tell(self, event: Event) -> None: ...
     def random_bytes(self, size: int) -> bytes: ...
     def observed_changed(self, now: float) -> None: ...
+    def address_changed(self, now: float) -> None: ...
+    def link_lost(self, link: SupernodeLink, now: float) -> None: ...
 
 
 class SupernodeLink:
@@ -135,7 +137,7 @@ class SupernodeLink:
             return False
         return True
 
-    def probe_replied(self, transaction: bytes, now: float) -> bool:
+    def probe_replied(self, transaction: bytes, observed: Address, now: float) -> bool:
         sent_at = self._probes.get(transaction)
         if sent_at is None:
             return False
@@ -143,6 +145,9 @@ class SupernodeLink:
         self._probe_at = now + PROBE_AFTER_S
         rtt = now - sent_at
         self.rtt = rtt if self.rtt is None else self.rtt + RTT_SMOOTHING * (rtt - self.rtt)
+        if self.observed not in (None, observed):
+            self.observed = observed
+            self._node.address_changed(now)
         return True
 
     def left(self, now: float) -> None:
@@ -273,6 +278,7 @@ class SupernodeLink:
             self._node.tell(SupernodeLost(self.name, reason))
         self.registered_at = None
         self._probes.clear()
+        self._node.link_lost(self, now)
         self.reconnect(now)
 
     def _move_to(self, state: LinkState) -> None:

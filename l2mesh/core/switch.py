@@ -131,7 +131,11 @@ class Switch(Generic[P]):
         if header[0] & 1 and is_link_local_protocol(header):
             self._drops.count(DropReason.LINK_LOCAL_PROTOCOL)
             return False
-        return self._learn(station_key(source, header[12:16]), peer, now)
+        key = station_key(source, header[12:16])
+        if key is not source and self.fdb.is_static(source):  # our own address is ours in every VLAN
+            self._drops.count(DropReason.NOT_ITS_ADDRESS)
+            return False
+        return self._learn(key, peer, now)
 
     def _learn(self, key: bytes, peer: bytes, now: float) -> bool:
         old = self.fdb.lookup(key, now)

@@ -155,9 +155,7 @@ def verify(der: bytes, authority_public: bytes, wall_now: float) -> Member:
             CertificateFault.NOT_YET_VALID, f"{member.name}: {_days(member.not_before, wall_now)}"
         )
     if wall_now > member.not_after:
-        raise CertificateError(
-            CertificateFault.EXPIRED, f"{member.name}: {_days(wall_now, member.not_after)} ago"
-        )
+        raise CertificateError(CertificateFault.EXPIRED, f"{member.name}: {_days(wall_now, member.not_after)} ago")
     return member
 
 

@@ -147,9 +147,7 @@ def signature_is_valid(authority_public: bytes, signature: bytes, message: bytes
 def authority_from_secret(secret: bytes) -> AuthorityKey:
     """The authority of a shared-secret network. Raises KeyFormatError for less than MIN_SECRET_SIZE bytes."""
     if len(secret) < MIN_SECRET_SIZE:
-        raise KeyFormatError(
-            f"secret: {len(secret)} bytes, but it takes at least {MIN_SECRET_SIZE} random ones"
-        )
+        raise KeyFormatError(f"secret: {len(secret)} bytes, but it takes at least {MIN_SECRET_SIZE} random ones")
     return AuthorityKey.from_private_bytes(_derive(LABEL_AUTHORITY, secret))
 
 
@@ -202,9 +200,7 @@ def _load_private(pem: bytes) -> object:
     try:
         return load_pem_private_key(pem, password=None)
     except TypeError:
-        raise KeyFormatError(
-            "is encrypted: write it without a password (openssl pkey -in … -out …)"
-        ) from None
+        raise KeyFormatError("is encrypted: write it without a password (openssl pkey -in … -out …)") from None
     except (ValueError, UnsupportedAlgorithm):
         pass
     found = re.search(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----", pem)

@@ -99,9 +99,7 @@ class CookieJar:
     def accepts(self, source: bytes, message: Buffer, mac: Buffer, now: float) -> bool:
         """Whether `mac` is the mac2 of `message` under a cookie this source was given lately."""
         self._change_when_due(now)
-        return any(
-            verify(_cookie_of(secret, source), message, mac) for secret in (self._secret, self._previous)
-        )
+        return any(verify(_cookie_of(secret, source), message, mac) for secret in (self._secret, self._previous))
 
     def _change_when_due(self, now: float) -> None:
         age = now - self._changed_at

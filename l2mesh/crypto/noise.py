@@ -115,9 +115,7 @@ class NoiseInitiator:
 
     __slots__ = ("_ephemeral", "_finished", "_remote_public", "_start", "_static", "_waiting")
 
-    def __init__(
-        self, prologue: bytes, static: StaticKey, remote_public: bytes, ephemeral: StaticKey
-    ) -> None:
+    def __init__(self, prologue: bytes, static: StaticKey, remote_public: bytes, ephemeral: StaticKey) -> None:
         self._static = static
         self._ephemeral = ephemeral
         self._remote_public = remote_public

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+
+# getaddrinfo wants this codec and finds it at its first call. Then we are nobody, who may not read Python's files
+# where those are in somebody's home directory.
+import encodings.idna  # noqa: F401
 import logging
 import socket
 from typing import TYPE_CHECKING, Any

@@ -80,10 +80,15 @@ class Unregister(Struct, array_like=True, frozen=True, tag=4):
 
 
 class DirectoryRequest(Struct, array_like=True, frozen=True, tag=5):
-    """What changed since this version of this epoch (a network's life at one supernode)?"""
+    """What changed since this version of this epoch (a network's life at one supernode)?
+
+    `base` is the latest version there was when the full copy that we have, or are reading, began: of those who
+    left before that we know nothing.
+    """
 
     epoch: Instance
     since: Count
+    base: Count = 0
 
 
 class Entry(Struct, array_like=True, frozen=True):

@@ -147,6 +147,8 @@ def naive_unpack(plaintexts: list[bytes]) -> list[bytes]:
                 at += 6 + length
         elif plaintext[0] == 2:
             frames += naive_segments(plaintext)
+        elif plaintext[0] == 0:
+            frames.append(naive_slim(plaintext))
         else:
             index, count = plaintext[1], plaintext[2]
             pieces = partial.setdefault(plaintext[4:8], {})
@@ -157,6 +159,20 @@ def naive_unpack(plaintexts: list[bytes]) -> list[bytes]:
                 frames.append(finish(frame, csum_start, csum_offset) if csum_start else frame)
                 del partial[plaintext[4:8]]
     return frames
+
+
+def naive_slim(plaintext: bytes) -> bytes:
+    """Every field that was left out, put back one by one."""
+    network = 15
+    while plaintext[network - 2 : network] in (b"\x81\0", b"\x88\xa8"):
+        network += 4
+    ethernet, rest = plaintext[1:network], plaintext[network:]
+    if rest[0] >> 4 == 4:
+        ip = rest[:2] + bytes(4) + rest[2:6] + bytes(2) + rest[6:14]
+        udp = rest[14:]
+    else:
+        ip, udp = rest[:4] + bytes(2) + rest[4:38], rest[38:]
+    return complete(ethernet + ip + udp[:4] + bytes(4) + udp[4:])
 
 
 def naive_segments(plaintext: bytes) -> list[bytes]:
