@@ -29,7 +29,7 @@ from l2mesh.crypto.keys import decode_key
 from l2mesh.shell.clock import now, wall_offset
 from l2mesh.shell.cpu import aes_is_fast
 from l2mesh.shell.link import LinkSettings, configure_link
-from l2mesh.shell.netlink import NetworkWatch, local_hosts
+from l2mesh.shell.netlink import NetworkWatch, local_hosts, networks_of
 from l2mesh.shell.resolver import resolve
 from l2mesh.shell.tap import Tap
 from l2mesh.wire.address import Address
@@ -235,10 +235,12 @@ class EdgeDaemon(Daemon):
         """Tell the engine when addresses or default routes are other than before."""
         own = {self._config.tap.device, self._config.tap.bridge} - {""}
         hosts = self._listening_hosts(local_hosts(own))
-        seen = (sorted(hosts), repr(netifaces.gateways()))
+        overlay = networks_of(own)
+        seen = (sorted(hosts), overlay, repr(netifaces.gateways()))
         if seen == self._seen:
             return
         first, self._seen = self._seen is None, seen
+        self._edge.set_overlay(overlay)
         ports = {socket.version: socket.port for socket in self._sockets}
         self.driver.call(self._edge.set_local_addresses, hosts, ports)
         if not first:

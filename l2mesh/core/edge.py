@@ -182,6 +182,10 @@ class EdgeEngine(Node[Peer]):
         if changed:
             self._moved(now)
 
+    def set_overlay(self, networks: list[str]) -> None:
+        """Networks (CIDR) on the TAP and its bridge: no path may lead through them."""
+        self.care.set_overlay(networks)
+
     def network_changed(self, now: float) -> None:
         """A route or a link changed: what worked may not work any more, what did not may."""
         self._begin(now)

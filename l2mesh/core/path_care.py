@@ -7,7 +7,9 @@ moved    addresses or routes changed at one end, or it slept: a Call says so by 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Protocol
 
 from l2mesh.core.candidates import Origin, address_of, bounded, gather
@@ -47,6 +49,15 @@ class PathCare:
     def __init__(self, node: PathNode, policy: RelayPolicy) -> None:
         self._node = node
         self._policy = policy
+        self._overlay: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def set_overlay(self, networks: Iterable[str]) -> None:
+        """Networks (CIDR) that lie on the TAP: the mesh is not reached through itself."""
+        self._overlay = tuple(ip_network(network, strict=False) for network in networks)
+
+    def _is_overlay(self, host: str) -> bool:
+        ip = ip_address(host)
+        return any(ip in network for network in self._overlay if network.version == ip.version)
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Our own, for calls and registrations."""
@@ -145,12 +156,14 @@ class PathCare:
     def _add(self, edge: RemoteEdge, via: Via, now: float) -> Path | None:
         if via[1]:
             return edge.paths.add_relay(via, now)
-        if self._policy is RelayPolicy.ALWAYS:
+        if self._policy is RelayPolicy.ALWAYS or self._is_overlay(via[0][0]):
             return None
         return edge.paths.add_direct(via[0], Origin.PEER_REFLEXIVE, now)
 
     def _can_send(self, address: Address) -> bool:
-        """Whether a socket of this IP version is bound, and the address is not our own."""
+        """Whether a socket of this IP version is bound, and the address neither our own nor on the overlay."""
         host, port = address
+        if self._is_overlay(host):
+            return False
         bound = self._node.local_ports.get(ip_version(host))
         return bound is not None and not (host in self._node.local_hosts and port == bound)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import ipaddress
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 import netifaces
@@ -38,6 +41,12 @@ CONTAINER_PREFIXES = (
     "cali",
     "flannel",
 )
+
+
+# <linux/ethtool.h>, <linux/sockios.h>
+SIOCETHTOOL = 0x8946
+ETHTOOL_GDRVINFO = 3
+DRVINFO_SIZE = 196
 
 
 class NetworkWatch:
@@ -80,9 +89,11 @@ class NetworkWatch:
 def local_hosts(exclude_devices: Collection[str] = ()) -> list[str]:
     """Addresses of this machine that a peer might reach, best first, both IP versions, no scopes.
 
-    Excluded must be the TAP and its bridge: the mesh cannot be reached through itself.
+    Excluded must be the TAP and its bridge: the mesh cannot be reached through itself. Other TAPs are left out
+    too: they are ports of other meshes, or of virtual machines.
     """
-    devices = [device for device in netifaces.interfaces() if device not in exclude_devices]
+    others = [device for device in netifaces.interfaces() if device not in exclude_devices]
+    devices = [device for device in others if not is_tap(device)]
     devices.sort(key=lambda device: device.startswith(CONTAINER_PREFIXES))  # stable
     hosts: dict[str, None] = {}
     for device in devices:
@@ -96,6 +107,38 @@ def local_hosts(exclude_devices: Collection[str] = ()) -> list[str]:
                 if is_candidate(host):
                     hosts[host] = None
     return list(hosts)
+
+
+def networks_of(devices: Collection[str]) -> list[str]:
+    """The networks (CIDR) that are on these devices, link-local ones left out."""
+    found = set()
+    for device in devices:
+        try:
+            by_family = netifaces.ifaddresses(device)
+        except ValueError:  # gone
+            continue
+        for family in (netifaces.AF_INET6, netifaces.AF_INET):
+            for entry in by_family.get(family, ()):
+                # An IPv6 mask comes as "ffff:ffff::/32" or, in older versions, without the length.
+                host, mask = entry["addr"].partition("%")[0], entry.get("netmask", "")
+                length = mask.partition("/")[2] or mask
+                if is_candidate(host) and length and ":" not in length:
+                    found.add(str(ipaddress.ip_network(f"{host}/{length}", strict=False)))
+    return sorted(found)
+
+
+def is_tap(device: str) -> bool:
+    """Whether a device is a TAP, ours or somebody else's: its driver says so (ethtool -i)."""
+    request = bytearray(struct.pack("I", ETHTOOL_GDRVINFO).ljust(DRVINFO_SIZE, b"\0"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            address = (ctypes.c_char * len(request)).from_buffer(request)
+            name = struct.pack("16sP", device.encode(), ctypes.addressof(address))
+            fcntl.ioctl(any_socket, SIOCETHTOOL, name)
+        except OSError:  # no such driver information: then it is no TAP
+            return False
+    driver, bus = request[4:36], request[100:132]
+    return driver.startswith(b"tun\0") and bus.startswith(b"tap\0")
 
 
 def is_candidate(host: str) -> bool:

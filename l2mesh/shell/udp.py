@@ -53,7 +53,7 @@ ARENA_SIZE = 1 << 20
 MESSAGE_SIZE = 64 * 1024
 CONTROL_SIZE = 24
 # Anyone can send to us from any address, so the table of known ones has a bound.
-KNOWN_ADDRESSES = 4096
+KNOWN_ADDRESSES = 16_384
 
 SEND_DROPS = {
     errno.EMSGSIZE: "longer than the link's MTU",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from l2mesh.core.candidates import Origin, make_candidate
 from l2mesh.core.drops import DropReason
 from l2mesh.core.edge import PINGS_MAX, EdgeSettings
 from l2mesh.core.events import PathChanged, PeerDown, ProbeAnswered
@@ -157,3 +158,19 @@ def test_status_counts_frames_and_bytes_both_ways() -> None:
     assert (here.tx_frames - before[0], there.rx_frames - before[1]) == (10, 10)
     assert here.tx_bytes > 600
     assert there.rx_bytes > 600
+
+
+def test_no_path_leads_through_the_mesh_itself() -> None:
+    """Another edge of the same host may name its overlay address: datagrams to it would come to our own TAP."""
+    mesh = mesh_of("a", "b")
+    engine = mesh.edges["a"].engine
+    remote = mesh.remote("a", "b")
+    assert remote is not None
+    engine.set_overlay(["10.77.0.0/24", "fd77::/64"])
+    overlay = ("10.77.0.2", 40001)
+    engine.care.add_candidates(remote, (make_candidate(overlay, Origin.HOST),), mesh.world.now)
+    engine.care.heard_elsewhere(remote, (overlay, b""), mesh.world.now)
+    assert (overlay, b"") not in remote.paths.by_via
+    elsewhere = ("10.78.0.2", 40001)
+    engine.care.heard_elsewhere(remote, (elsewhere, b""), mesh.world.now)
+    assert (elsewhere, b"") in remote.paths.by_via
