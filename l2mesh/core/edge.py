@@ -393,6 +393,8 @@ class EdgeEngine(Node[Peer]):
             peer.attempts = 0
             peer.renew_at = now
             self.wake(peer, now)
+        if peer.up and peer.paths.selected is None:  # no path is probed that could show it to be dead
+            self.wake(peer, max(now + 1.0, peer.last_received_at + DEAD_AFTER_S))
         if peer.up or peer.listed_by or peer.session.keypairs():
             return probe_at
         if now < peer.created_at + REJECT_AFTER_S:

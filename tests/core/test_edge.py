@@ -6,9 +6,10 @@ import pytest
 
 from l2mesh.core.candidates import Origin, make_candidate
 from l2mesh.core.drops import DropReason
-from l2mesh.core.edge import PINGS_MAX, EdgeSettings
+from l2mesh.core.edge import DEAD_AFTER_S, PINGS_MAX, EdgeSettings
 from l2mesh.core.events import PathChanged, PeerDown, ProbeAnswered
 from l2mesh.core.node import ASLEEP_S
+from l2mesh.core.path import PROBE_ACTIVE_S
 from l2mesh.core.remote_edge import FLOOD_BURST, QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX
 from l2mesh.core.session import REJECT_AFTER_S
 from l2mesh.simulator.link import Link
@@ -174,3 +175,12 @@ def test_no_path_leads_through_the_mesh_itself() -> None:
     elsewhere = ("10.78.0.2", 40001)
     engine.care.heard_elsewhere(remote, (elsewhere, b""), mesh.world.now)
     assert (elsewhere, b"") in remote.paths.by_via
+
+
+def test_a_peer_that_falls_silent_is_down_after_its_time_whatever_became_of_its_paths() -> None:
+    mesh = mesh_of("a", "b")
+    mesh.edges["b"].freeze()
+    silent_since = mesh.world.now
+    mesh.edges["a"].send_frames([frame(EVERYBODY, mac_of("a"))])
+    mesh.world.run_until(lambda: not mesh.is_up("a", "b"), within=DEAD_AFTER_S + PROBE_ACTIVE_S + 1)
+    assert mesh.world.now - silent_since >= DEAD_AFTER_S - 1

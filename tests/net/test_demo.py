@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -26,6 +27,14 @@ pytestmark = pytest.mark.root
 DEMO = [sys.executable, "-m", "l2mesh", "demo"]
 NAMES = ["alice", "bob", "carol"]
 IN_USER_NAMESPACE = "import sys; from l2mesh.lab import reexec_in_user_namespace as go; go(sys.argv[1:])"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: a socket's path has 107 bytes at most, and pytest's own takes most of them."""
+    with TemporaryDirectory(prefix="l2d-") as name:
+        Path(name).chmod(0o711)  # the parties are no root
+        yield Path(name)
 
 
 @pytest.fixture
