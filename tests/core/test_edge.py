@@ -186,3 +186,21 @@ def test_a_peer_that_falls_silent_is_down_after_its_time_whatever_became_of_its_
     assert remote is not None
     mesh.world.run_until(lambda: not mesh.is_up("a", "b"), within=PROBE_IDLE_S + 2 * FAIL_AFTER_S + 2)
     assert DEAD_AFTER_S <= mesh.world.now - remote.last_received_at <= PROBE_IDLE_S + 2 * FAIL_AFTER_S + 2
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 2.4, 2.8])
+def test_a_peer_that_falls_silent_under_traffic_is_down_after_15_seconds(phase: float) -> None:
+    """All paths have failed and have been checked again before that: nothing of theirs wakes the engine."""
+    mesh = mesh_of("a", "b")
+    remote = mesh.remote("a", "b")
+    assert remote is not None
+    greeting = frame(mac_of("b"), mac_of("a"))
+    for _ in range(20):
+        mesh.edges["a"].send_frames([greeting])
+        mesh.world.run(0.5)
+    mesh.world.run(phase)
+    mesh.edges["b"].send_frames([frame(mac_of("a"), mac_of("b"))])
+    mesh.world.run(0.05)
+    mesh.edges["b"].freeze()
+    mesh.world.run_until(lambda: not mesh.is_up("a", "b"), within=DEAD_AFTER_S + 1)
+    assert mesh.world.now - remote.last_received_at >= DEAD_AFTER_S
