@@ -20,7 +20,7 @@ _LINES: Final[dict[type, tuple[int, str]]] = {
     ),
     events.SupernodeRefused: (
         logging.ERROR,
-        "supernode {0.supernode}: refuses us: {0.reason}: trying again each minute",
+        "supernode {0.supernode}: no registration: {0.reason}",
     ),
     events.PeerUp: (logging.INFO, "peer {0.peer}: up, {0.path}"),
     events.PeerDown: (logging.INFO, "peer {0.peer}: down: {0.reason}"),

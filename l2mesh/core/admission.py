@@ -3,10 +3,13 @@
     mac1 wrong                          drop: to a stranger the port is silent
     not under load                      let in
     under load, mac2 wrong or missing   answer with a cookie: prove that you receive where you send from
-    under load, mac2 right              let in, at most 20 a second per source (burst 5)
+    under load, mac2 right              let in, at most 20 a second per source (burst 5), and `limit` in all
 
 After WireGuard's section 5.3. Sources are limited only under load: without a cookie a source can be forged, so
 a limit on it would only let a stranger shut others out.
+
+The limit in all is for honest peers: when ten thousand edges find their supernode again at once, those it answers
+must be answered before they ask again, or it works for answers that nobody awaits any more.
 """
 
 from __future__ import annotations
@@ -21,21 +24,30 @@ from l2mesh.wire.outer import MAC_SIZE, MACS_SIZE, emit_cookie_reply
 
 SOURCE_RATE: Final = 20.0
 SOURCE_BURST: Final = 5.0
+LIMIT: Final = 10_000.0
 SOURCES_MAX: Final = 4096
 """Sources with a rate of their own; a further one displaces the oldest."""
 
 
 class Admission:
-    """`rate`: initiations a second that this node answers without feeling loaded."""
+    """`rate`: initiations a second that this node answers without feeling loaded. `limit`: how many more, then."""
 
     def __init__(
-        self, own_public: bytes, psk: bytes, random_bytes: RandomBytes, *, rate: float, now: float
+        self,
+        own_public: bytes,
+        psk: bytes,
+        random_bytes: RandomBytes,
+        *,
+        rate: float,
+        limit: float = LIMIT,
+        now: float,
     ) -> None:
         self._mac1_key = mac.mac1_key(own_public, psk)
         self._cookie_key = mac.cookie_key(own_public, psk)
         self._random_bytes = random_bytes
         self._cookies = mac.CookieJar(random_bytes)
         self._load = TokenBucket(rate, rate, now)
+        self._proven = TokenBucket(limit, limit, now)
         self._sources: dict[bytes, TokenBucket] = {}
 
     def mac1_is_right(self, datagram: bytes) -> bool:
@@ -49,7 +61,7 @@ class Admission:
             return None
         if not self._cookies.accepts(source, datagram[:-MAC_SIZE], datagram[-MAC_SIZE:], now):
             return self._cookie_reply(datagram, index, source, now)
-        if not self._bucket(source, now).take(1, now):
+        if not (self._bucket(source, now).take(1, now) and self._proven.take(1, now)):
             return DropReason.RATE_LIMITED
         return None
 

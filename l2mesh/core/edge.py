@@ -478,7 +478,10 @@ class EdgeEngine(Node[Peer]):
 
     # ---- what the parts need of us (LinkNode, RendezvousNode, PathNode)
 
-    def make_supernode_peer(self, link: SupernodeLink, public_key: bytes) -> Peer:
+    def make_supernode_peer(self, link: SupernodeLink, public_key: bytes) -> Peer | None:
+        """None when the key is somebody's already: two names for one supernode, or a lie."""
+        if public_key in self.peers or public_key == self.identity.static.public:
+            return None
         peer = Peer(public_key, Role.SUPERNODE, handshake.psk_with(self.identity, Role.SUPERNODE))
         peer.name = link.name
         self.peers[public_key] = peer

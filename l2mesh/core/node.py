@@ -63,6 +63,9 @@ SIMULTANEOUS_S: Final = 1.5
 CONFIRMED_WITHIN_S: Final = 1.0
 """Who has just answered an initiation begins no handshake of its own: twice the initiator's first retry."""
 
+REKEY_SPREAD_S: Final = 10.0
+"""New keys are made up to so much earlier than they must be: sessions that began together do not stay in step."""
+
 ASLEEP_S: Final = 10.0
 """No engine rests this long between two turns while it has peers: the host was suspended, or we were stopped."""
 
@@ -97,6 +100,7 @@ class Node(ABC, Generic[P]):
             handshake.psk_with(identity, identity.role),
             random_bytes,
             rate=initiations_per_second,
+            limit=initiations_per_second,
             now=now,
         )
         self._keypairs: dict[int, Keypair] = {}
@@ -371,6 +375,7 @@ class Node(ABC, Generic[P]):
         peer.attempts = 0
         peer.renew_at = float("inf")
         peer.handshake_at = now
+        peer.rekey_early = REKEY_SPREAD_S * self._chance()
         self._established(peer, via, now, restarted=restarted)
         self.wake(peer, now)
 
@@ -460,7 +465,8 @@ class Node(ABC, Generic[P]):
             return None
         due_at = peer.wanted_at
         if peer.session.sealing_keypair(now) is not None:
-            due_at = max(due_at, min(peer.session.rekey_at(now) or due_at, peer.renew_at))
+            rekey_at = (peer.session.rekey_at(now) or due_at) - peer.rekey_early
+            due_at = max(due_at, min(rekey_at, peer.renew_at))
         if peer.session.next is not None:
             due_at = max(due_at, peer.session.next.created_at + CONFIRMED_WITHIN_S)
         return max(due_at, peer.next_attempt_at) if peer.attempts else due_at

@@ -84,6 +84,7 @@ class Peer:
         """From when on we want a session with it; None: not at all."""
         self.renew_at = float("inf")
         """New keys are wanted then, however young the session is: the other end seems to have lost it."""
+        self.rekey_early = 0.0
         self.attempts = 0
         self.first_attempt_at = 0.0
         self.next_attempt_at = 0.0

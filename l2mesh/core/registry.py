@@ -6,7 +6,9 @@ tombstone until TOMBSTONES_MAX newer ones came; who knew it and asks later gets 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -35,6 +37,15 @@ class Registration(Generic[P]):
     expires_at: float
 
 
+@dataclass(slots=True, eq=False)
+class Change:
+    """What happened to one member, with how many bytes of a page it takes."""
+
+    version: int
+    entry: Entry
+    size: int
+
+
 class NetworkRegistry(Generic[P]):
     """Members of one network and the log of changes. Doors: put, remove, page."""
 
@@ -43,8 +54,9 @@ class NetworkRegistry(Generic[P]):
         self.version = 0
         self.members: dict[bytes, Registration[P]] = {}
         self.hinted_version = 0
-        self._log: OrderedDict[bytes, tuple[int, Entry]] = OrderedDict()  # key -> last change, oldest first
-        self._tombstones = 0
+        self._log: dict[bytes, Change] = {}  # the last of each key
+        self._order: list[Change] = []  # oldest first; some were replaced or forgotten since
+        self._tombstones: OrderedDict[bytes, Change] = OrderedDict()  # oldest first
         self._forgotten_version = 0
 
     def put(self, registration: Registration[P]) -> bool:
@@ -52,7 +64,7 @@ class NetworkRegistry(Generic[P]):
         entry = Entry(registration.public_key, registration.name, registration.instance, registration.candidates)
         self.members[registration.public_key] = registration
         known = self._log.get(registration.public_key)
-        if known is not None and known[1] == entry:
+        if known is not None and known.entry == entry:
             return False
         self._record(entry)
         return True
@@ -66,24 +78,26 @@ class NetworkRegistry(Generic[P]):
         return True
 
     def _record(self, entry: Entry) -> None:
-        before = self._log.pop(entry.public_key, None)
-        if before is not None and not before[1].instance:
-            self._tombstones -= 1
         self.version += 1
-        self._log[entry.public_key] = (self.version, entry)
+        key = entry.public_key
+        change = Change(self.version, entry, _encoded_size(entry))
+        self._log[key] = change
+        self._order.append(change)
+        self._tombstones.pop(key, None)
         if not entry.instance:
-            self._tombstones += 1
+            self._tombstones[key] = change
             self._forget_tombstones()
+        if len(self._order) > 2 * len(self._log) + ENTRIES_PER_PAGE_MAX:
+            self._order = [one for one in self._order if self._is_last(one)]
+
+    def _is_last(self, change: Change) -> bool:
+        return self._log.get(change.entry.public_key) is change
 
     def _forget_tombstones(self) -> None:
-        if self._tombstones <= TOMBSTONES_MAX:
-            return
-        for key, (version, entry) in self._log.items():
-            if not entry.instance:
-                del self._log[key]
-                self._tombstones -= 1
-                self._forgotten_version = version
-                return
+        if len(self._tombstones) > TOMBSTONES_MAX:
+            key, change = self._tombstones.popitem(last=False)
+            del self._log[key]
+            self._forgotten_version = change.version
 
     def page(self, since: int, base: int = 0) -> DirectoryPage:
         """The changes after `since`, as many as fit in one control message, oldest first.
@@ -95,22 +109,19 @@ class NetworkRegistry(Generic[P]):
             since = 0
         entries: list[Entry] = []
         size, version = PAGE_OVERHEAD, since
-        for changed_version, entry in self._changes_after(since):
-            size += _encoded_size(entry)
+        for change in self._changes_after(since):
+            size += change.size
             if entries and (size > CONTROL_SIZE_MAX or len(entries) == ENTRIES_PER_PAGE_MAX):
                 return DirectoryPage(self.epoch, since, version, self.version, tuple(entries))
-            version = changed_version
-            entries.append(entry)
+            version = change.version
+            entries.append(change.entry)
         return DirectoryPage(self.epoch, since, self.version, self.version, tuple(entries))
 
-    def _changes_after(self, since: int) -> list[tuple[int, Entry]]:
-        changes = []
-        for change in reversed(self._log.values()):
-            if change[0] <= since:
-                break
-            changes.append(change)
-        changes.reverse()
-        return changes
+    def _changes_after(self, since: int) -> Iterator[Change]:
+        order = self._order
+        for index in range(bisect_right(order, since, key=lambda change: change.version), len(order)):
+            if self._is_last(order[index]):
+                yield order[index]
 
 
 def _encoded_size(entry: Entry) -> int:

@@ -57,7 +57,11 @@ SILENT_AFTER_S: Final = 30.0
 HINT_EVERY_S: Final = 0.1
 """Changes of a network within this time make one hint: a start of 200 edges at once is not 40 000 hints."""
 PEERS_MAX: Final = 50_000
-INITIATIONS_PER_SECOND: Final = 1000.0
+INITIATIONS_PER_SECOND: Final = 300.0
+"""And as many again from those who show a cookie: less than half a core, which leaves the rest for what follows a
+handshake. Ten thousand edges are back within half a minute."""
+HINTS_PER_SECOND: Final = 2000.0
+"""In all: each is followed by a request and a page. When many come, each hint tells of more changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class SupernodeEngine(Node[RegisteredPeer]):
             self.drops, random_bytes, pair_rate=settings.pair_rate, network_rate=settings.network_rate
         )
         self._hints: dict[Network, None] = {}  # a set in order of time, so that a run can be repeated
+        self._hints_from = now
 
     # ---- doors
 
@@ -128,13 +133,16 @@ class SupernodeEngine(Node[RegisteredPeer]):
     def handle_timer(self, now: float) -> None:
         super().handle_timer(now)
         for network in [network for network in self._hints if network.hint_at <= now]:
+            if now < self._hints_from:
+                break
             self._send_hints(network, now)
 
     def next_deadline(self) -> float | None:
-        hint_at = min((network.hint_at for network in self._hints), default=None)
         peers_at = super().next_deadline()
-        instants = [at for at in (hint_at, peers_at) if at is not None]
-        return min(instants, default=None)
+        if not self._hints:
+            return peers_at
+        hint_at = max(self._hints_from, min(network.hint_at for network in self._hints))
+        return hint_at if peers_at is None else min(hint_at, peers_at)
 
     def set_networks(self, networks: frozenset[bytes]) -> None:
         """Serve only these authorities from now on (empty: any); who is of another is told at its next renewal."""
@@ -313,6 +321,7 @@ class SupernodeEngine(Node[RegisteredPeer]):
     def _send_hints(self, network: Network, now: float) -> None:
         network.hint_at = float("inf")
         del self._hints[network]
+        self._hints_from = max(self._hints_from, now) + len(network.registry.members) / HINTS_PER_SECOND
         hint = DirectoryHint(network.registry.epoch, network.registry.version)
         for registration in network.registry.members.values():
             self.send_control(registration.peer, hint, now)

@@ -37,6 +37,8 @@ REPEAT_AFTER_S: Final = 1.0
 ASK_KEY_AFTER_S: Final = (0.5, 1.0, 2.0, 4.0, 5.0)
 REFUSED_FOR_S: Final = 60.0
 RENEWALS_PER_LEASE: Final = 3
+RENEWAL_JITTER: Final = 0.2
+"""A renewal comes up to this part earlier: edges that all found a supernode again at once do not stay in step."""
 RTT_SMOOTHING: Final = 0.125
 
 
@@ -52,7 +54,7 @@ class LinkState(Enum):
 class LinkNode(Protocol):
     """What a link needs of the edge it belongs to."""
 
-    def make_supernode_peer(self, link: SupernodeLink, public_key: bytes) -> Peer: ...
+    def make_supernode_peer(self, link: SupernodeLink, public_key: bytes) -> Peer | None: ...
     def make_registration(self, sequence: int) -> Register: ...
     def send_control(self, peer: Peer, message: Control, now: float, via: Via | None = None) -> bool: ...
     def send_probe(self, peer: Peer, via: Via, now: float) -> bytes: ...
@@ -61,6 +63,7 @@ class LinkNode(Protocol):
     def wake_link(self, link: SupernodeLink, at: float) -> None: ...
     def tell(self, event: Event) -> None: ...
     def random_bytes(self, size: int) -> bytes: ...
+    def chance(self) -> float: ...
     def observed_changed(self, now: float) -> None: ...
     def address_changed(self, now: float) -> None: ...
     def link_lost(self, link: SupernodeLink, now: float) -> None: ...
@@ -85,6 +88,7 @@ class SupernodeLink:
         self._nonce = b""
         self._asked = 0
         self._sequence = 0
+        self._renewing = False
         self._repeat_at = 0.0
         self._renew_at = 0.0
         self._request_at = 0.0
@@ -166,6 +170,7 @@ class SupernodeLink:
         """Our candidates changed: let the next renewal be now."""
         if self.state is LinkState.REGISTERED:
             self._renew_at = now
+            self._renewing = False
             self._node.wake_link(self, now)
 
     def page_received(self, now: float) -> None:
@@ -194,7 +199,7 @@ class SupernodeLink:
             self._register(now)
         if self.state is LinkState.REGISTERING:
             if now >= self._repeat_at:
-                self._register(now)
+                self._send_registration(now)
             return min(self._repeat_at, self._probe(now))
         if self.state is LinkState.REGISTERED:
             return self._keep(now)
@@ -212,7 +217,7 @@ class SupernodeLink:
     def _keep(self, now: float) -> float:
         assert self.peer is not None
         if now >= self._renew_at:
-            self._register(now, renewal=True)
+            self._renew(now)
         request = self.directory.request()
         if request is not None and now >= self._request_at:
             self._node.send_control(self.peer, request, now)
@@ -235,18 +240,34 @@ class SupernodeLink:
 
     def _connect(self, key: bytes, now: float) -> None:
         self.peer = self._node.make_supernode_peer(self, key)
+        if self.peer is None:
+            self.refusal = "it is the same supernode as another one of the file"
+            self._node.tell(SupernodeRefused(self.name, self.refusal))
+            self._move_to(LinkState.REFUSED)
+            self._repeat_at = float("inf")
+            return
         self.peer.wanted_at = now
         self._move_to(LinkState.CONNECTING)
         self._node.wake_peer(self.peer, now)
 
-    def _register(self, now: float, *, renewal: bool = False) -> None:
+    def _register(self, now: float) -> None:
         if self.peer is None:
             return
         self._sequence += 1
+        self._move_to(LinkState.REGISTERING)
+        self._send_registration(now)
+
+    def _renew(self, now: float) -> None:
+        if not self._renewing:
+            self._sequence += 1
+            self._renewing = True
+        self._send_registration(now)
+
+    def _send_registration(self, now: float) -> None:
+        """Repeated under the same number: an answer that takes longer than a second is an answer too."""
+        assert self.peer is not None
         self._node.send_control(self.peer, self._node.make_registration(self._sequence), now)
         self._repeat_at = self._renew_at = now + REPEAT_AFTER_S
-        if not renewal:
-            self._move_to(LinkState.REGISTERING)
         self._node.wake_link(self, now + REPEAT_AFTER_S)
 
     def _registered(self, message: Registered, now: float) -> None:
@@ -255,7 +276,8 @@ class SupernodeLink:
         self._move_to(LinkState.REGISTERED)
         self.registered_at = now
         self.refusal = ""
-        self._renew_at = now + message.lease / RENEWALS_PER_LEASE
+        self._renewing = False
+        self._renew_at = now + message.lease / RENEWALS_PER_LEASE * (1 - RENEWAL_JITTER * self._node.chance())
         self.directory.learn_version(message.epoch, message.version)
         self._request_at = now
         changed, self.observed = observed != self.observed, observed

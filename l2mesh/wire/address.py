@@ -5,6 +5,7 @@ version (1: 4 or 6) | port (2) | address (16: IPv4 in the first 4, the rest zero
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct
 from typing import Final
@@ -16,12 +17,21 @@ Address = tuple[str, int]
 
 ADDRESS_SIZE: Final = 19
 
+HOSTS_KEPT: Final = 16_384
+"""Hosts whose packed form is remembered: a supernode sends each edge its address every two seconds."""
+
 _struct = Struct(">BH16s")
 
 
 def emit_address(address: Address) -> bytes:
-    host = ip_address(address[0])
-    return _struct.pack(host.version, address[1], host.packed)
+    version, packed = _packed(address[0])
+    return _struct.pack(version, address[1], packed)
+
+
+@lru_cache(HOSTS_KEPT)
+def _packed(host: str) -> tuple[int, bytes]:
+    ip = ip_address(host)
+    return ip.version, ip.packed
 
 
 def parse_address(data: bytes | memoryview) -> Address:

@@ -32,7 +32,9 @@ Instance = Annotated[bytes, Meta(min_length=8, max_length=8)]
 ChannelId = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Ip = Annotated[bytes, Meta(min_length=4, max_length=16)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Name = Annotated[str, Meta(max_length=63)]
+# Both come to logs and screens: no control characters.
+Name = Annotated[str, Meta(max_length=63, pattern=r"^[a-z0-9-]*\Z")]
+Reason = Annotated[str, Meta(max_length=200, pattern=r"^[ -~]*\Z")]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 
 
@@ -72,7 +74,7 @@ class Refused(Struct, array_like=True, frozen=True, tag=3):
     """Answer to Register: no, because."""
 
     sequence: Count
-    reason: Annotated[str, Meta(max_length=200)]
+    reason: Reason
 
 
 class Unregister(Struct, array_like=True, frozen=True, tag=4):

@@ -112,3 +112,15 @@ def test_the_table_of_sources_is_bounded(loaded: Admission, monkeypatch: pytest.
         cookie = cookie_from(loaded.check(initiation(), 7, source, 0.0), initiation())
         assert loaded.check(initiation(cookie=cookie), 7, source, 0.0) is None
     assert len(loaded._sources) == 10
+
+
+def test_under_load_even_the_proven_are_limited_in_all(random_bytes: RandomBytes) -> None:
+    door = Admission(KEY, PSK, random_bytes, rate=RATE, limit=3.0, now=0.0)
+    while door.check(initiation(), 7, b"x", 0.0) is None:
+        pass
+    verdicts = []
+    for number in range(5):
+        source = number.to_bytes(4, "big")
+        cookie = cookie_from(door.check(initiation(), 7, source, 0.0), initiation())
+        verdicts.append(door.check(initiation(cookie=cookie), 7, source, 0.0))
+    assert verdicts == [None] * 3 + [DropReason.RATE_LIMITED] * 2

@@ -7,7 +7,7 @@ import pytest
 from l2mesh.core.candidates import Origin, make_candidate
 from l2mesh.core.drops import DropReason
 from l2mesh.core.edge import DEAD_AFTER_S, PINGS_MAX, EdgeSettings
-from l2mesh.core.events import PathChanged, PeerDown, ProbeAnswered
+from l2mesh.core.events import PathChanged, PeerDown, ProbeAnswered, SupernodeRefused
 from l2mesh.core.node import ASLEEP_S
 from l2mesh.core.path import FAIL_AFTER_S, PROBE_IDLE_S
 from l2mesh.core.remote_edge import FLOOD_BURST, QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX
@@ -204,3 +204,17 @@ def test_a_peer_that_falls_silent_under_traffic_is_down_after_15_seconds(phase: 
     mesh.edges["b"].freeze()
     mesh.world.run_until(lambda: not mesh.is_up("a", "b"), within=DEAD_AFTER_S + 1)
     assert mesh.world.now - remote.last_received_at >= DEAD_AFTER_S
+
+
+def test_a_second_name_for_the_same_supernode_is_said_and_harms_nothing() -> None:
+    mesh = Mesh(3, LINK)
+    hub = mesh.supernode("hub")
+    mesh.world.names["also-hub"] = mesh.world.names["hub"]
+    mesh.edge("a")
+    mesh.edge("b")
+    mesh.world.run_until(mesh.all_up, within=4)
+    mesh.world.run(130)
+    refused = [event for event in mesh.edges["a"].events if isinstance(event, SupernodeRefused)]
+    assert [event.supernode for event in refused] == ["also-hub"]
+    assert len(hub.engine.peers) == 2
+    assert mesh.all_up()

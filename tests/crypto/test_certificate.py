@@ -101,9 +101,7 @@ def test_it_is_valid_from_its_first_to_its_last_second(now: int, fault: Certific
 
 
 def test_time_is_looked_at_anew_though_the_rest_is_remembered() -> None:
-    assert certificate.verify(FULL, AUTHORITY.public, NOW) is certificate.verify(
-        FULL, AUTHORITY.public, NOW + 1
-    )
+    assert certificate.verify(FULL, AUTHORITY.public, NOW) is certificate.verify(FULL, AUTHORITY.public, NOW + 1)
     assert fault_of(FULL, END + 1.0) is CertificateFault.EXPIRED
 
 
@@ -279,9 +277,11 @@ def test_nothing_is_issued_that_would_be_refused(changes: dict[str, Any], compla
         issued(**changes)
 
 
-def test_fifty_macs_fit() -> None:
-    macs = tuple(bytes([2, 0, 0, 0, 0, index]) for index in range(50))
+def test_ten_macs_fit_and_more_are_refused_when_the_certificate_is_made() -> None:
+    macs = tuple(bytes([2, 0, 0, 0, 0, index]) for index in range(10))
     assert certificate.verify(issued(macs=macs), AUTHORITY.public, NOW).macs == macs
+    with pytest.raises(ValueError, match="at most 640"):
+        issued(macs=tuple(bytes([2, 0, 0, 0, 0, index]) for index in range(50)))
 
 
 def test_a_pem_file_reads_back() -> None:

@@ -163,10 +163,7 @@ def test_derivations_are_pinned() -> None:
     # A change here cuts off every existing shared-secret network.
     authority = authority_from_secret(SECRET)
     assert authority.public.hex() == "a626c069ef5c81aee168619188b2a7b295d2b367d2e4581af14992a485fce79c"
-    assert (
-        network_id(authority.public).hex()
-        == "89a326ad7ad6253ca14f3f75bfe165c45b555e7b0f345580b2f502b09c378367"
-    )
+    assert network_id(authority.public).hex() == "89a326ad7ad6253ca14f3f75bfe165c45b555e7b0f345580b2f502b09c378367"
     assert network_psk(SECRET).hex() == "3a30540bf13e2c0e2cec26e1a36d09b78dc5cbffc95c45a24858b524e312dc95"
     assert (
         network_psk(authority.public, b"extra").hex()

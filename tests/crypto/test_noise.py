@@ -86,12 +86,8 @@ def test_the_exact_bytes_of_both_messages() -> None:
         "132c442be010fbd57e72603328aa76e71fccc1503aae219327d14d9c9993f472e2597764ca610101cfee33a60db9bc19"
         "7434e2b789b5d97fcb"
     )
-    assert (
-        alice.transport_keys()[0].hex() == "2e40a20b01555f29beeccdea19b8e2b92eea81e89605c763b20dcad14b2b75a7"
-    )
-    assert (
-        alice.transport_keys()[1].hex() == "e1c3b2d54f7923c0cf39fb32f7a8c32e73e45f08004db78274bcb05954eff033"
-    )
+    assert alice.transport_keys()[0].hex() == "2e40a20b01555f29beeccdea19b8e2b92eea81e89605c763b20dcad14b2b75a7"
+    assert alice.transport_keys()[1].hex() == "e1c3b2d54f7923c0cf39fb32f7a8c32e73e45f08004db78274bcb05954eff033"
 
 
 @pytest.mark.parametrize("payload", [b"", b"x", bytes(700)])

@@ -147,9 +147,7 @@ def test_the_guard_survives_a_restart() -> None:
     assert not after.accepts(BOB, tai64n(NOW + 5))
 
 
-@pytest.mark.parametrize(
-    "entries", [{"AAAA": "00" * 12}, {"A" * 43 + "=": "00" * 11}, {"A" * 43 + "=": "xy"}]
-)
+@pytest.mark.parametrize("entries", [{"AAAA": "00" * 12}, {"A" * 43 + "=": "00" * 11}, {"A" * 43 + "=": "xy"}])
 def test_a_damaged_export_is_refused_whole(entries: dict[str, str]) -> None:
     guard = ReplayGuard()
     guard.accept(ALICE, tai64n(NOW))

@@ -258,6 +258,8 @@ def test_under_a_flood_of_genuine_initiations_an_edge_asks_for_cookies_of_no_gre
     flood = ((scene.stranger(), initiations[number % len(initiations)]) for number in range(count))
     balance = feed(engine, flood, now)
     assert max(balance.values()) <= 0
+    shortest = min(map(len, initiations))
+    assert sum(value > -shortest for value in balance.values()) > INITIATIONS_PER_SECOND / 2, "too few cookies"
     mesh.edges["a"].settle()
     newcomer = mesh.edge("n")
     deadline = now + 10

@@ -55,6 +55,8 @@ EXACT: list[tuple[Control, str]] = [
     (Goodbye(), "91 0b"),
 ]
 
+names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", max_size=63)
+printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200)
 candidates = st.lists(
     st.builds(Candidate, st.binary(min_size=4, max_size=16), st.integers(0, 65535), st.integers(0, 255)),
     max_size=CANDIDATES_MAX,
@@ -73,7 +75,7 @@ messages: st.SearchStrategy[Control] = st.one_of(
         runs,
         counts,
     ),
-    st.builds(Refused, counts, st.text(max_size=200)),
+    st.builds(Refused, counts, printable),
     st.just(Unregister()),
     st.builds(DirectoryRequest, runs, counts, counts),
     st.builds(
@@ -82,9 +84,7 @@ messages: st.SearchStrategy[Control] = st.one_of(
         counts,
         counts,
         counts,
-        st.lists(st.builds(Entry, keys, st.text(max_size=63), st.binary(max_size=8), candidates), max_size=3).map(
-            tuple
-        ),
+        st.lists(st.builds(Entry, keys, names, st.binary(max_size=8), candidates), max_size=3).map(tuple),
     ),
     st.builds(DirectoryHint, runs, counts),
     st.builds(ChannelRequest, keys),
@@ -195,3 +195,10 @@ def test_what_is_out_of_bounds_is_a_bad_packet(message: Control) -> None:
 )
 def test_the_largest_messages_that_we_send_fit_in_a_datagram(message: Control) -> None:
     assert len(emit_control(message)) <= CONTROL_SIZE_MAX
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[2J", "a\n", "é"])
+def test_what_comes_to_a_log_has_no_control_characters(text: str) -> None:
+    for message in (Refused(1, text), DirectoryPage(bytes(8), 0, 1, 1, (Entry(bytes(32), text, bytes(8), ()),))):
+        with pytest.raises(BadPacket):
+            parse_control(emit_control(message))
