@@ -2,7 +2,8 @@
 in.
 
     edge, supernode    the two engines: they join parts and delegate
-    node               what both are: handshakes, sessions and their timers on one UDP port
+    node               what both are: doors, and the way of what comes in on one UDP port
+    session_node       its lower half: handshakes and sessions with many peers, their timers
       admission        the cheap checks before a public-key operation      handshake   messages <-> keypairs
       session          keypairs, seal and open in batches                  peer        a remote node
     switch, fdb        where a frame goes; who is behind which port

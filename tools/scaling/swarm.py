@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from l2mesh.core.deadlines import Deadlines
-from l2mesh.core.node import Burst, Train
+from l2mesh.core.node import Burst
+from l2mesh.core.session_node import Train
 from l2mesh.shell.clock import now, wall_offset
 from l2mesh.wire.address import Address
 
