@@ -5,7 +5,7 @@ parser takes untrusted bytes and returns a value or raises BadPacket, nothing el
 
     outer              the datagrams: handshake, cookie reply, data, relayed, key request and reply
     handshake_payload  what travels encrypted in both handshake messages
-    plaintext          what is sealed in data: bundle, segment, fragment (frames), control, probe, probe reply
+    plaintext          what is sealed in data: frames (slim UDP, bundle, segment, fragment), control, probes
     control            messages between edges and supernodes: register, directory, relay channels, call
     probe              connectivity checks
     address            UDP addresses
