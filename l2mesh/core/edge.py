@@ -114,7 +114,7 @@ class EdgeEngine(Node[Peer]):
             limit_per_port=settings.macs_per_peer_max,
         )
         fdb.add_static(settings.mac, Port.LOCAL)
-        self.switch = Switch[Peer](fdb, self.drops, self._station_moved)
+        self.switch = Switch(fdb, self.drops, self._station_moved)
         self.care = PathCare(self, settings.relay)
         self.rendezvous = Rendezvous(
             self,

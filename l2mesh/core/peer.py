@@ -90,7 +90,6 @@ class Peer:
         self.next_attempt_at = 0.0
 
         self.last_received_at = float("-inf")
-        self.last_sent_at = float("-inf")
         self.handshake_at: float | None = None
         self.rx_bytes = self.tx_bytes = 0
 

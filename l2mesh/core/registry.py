@@ -53,7 +53,6 @@ class NetworkRegistry(Generic[P]):
         self.epoch = epoch
         self.version = 0
         self.members: dict[bytes, Registration[P]] = {}
-        self.hinted_version = 0
         self._log: dict[bytes, Change] = {}  # the last of each key
         self._order: list[Change] = []  # oldest first; some were replaced or forgotten since
         self._tombstones: OrderedDict[bytes, Change] = OrderedDict()  # oldest first

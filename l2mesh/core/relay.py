@@ -17,7 +17,6 @@ from l2mesh.crypto.keys import RandomBytes
 from l2mesh.wire.address import Address
 from l2mesh.wire.outer import RELAY_HEADER_SIZE, Buffer, Outer
 
-CHANNEL: Final = slice(4, 12)
 CHANNEL_SIZE: Final = 8
 PAIRS_MAX: Final = 200_000
 """Pairs with channels, in all: about 600 bytes each."""

@@ -312,7 +312,6 @@ class SessionNode(ABC, Generic[P]):
             trains.append((address, data, size))
             sent += len(data)
         peer.tx_bytes += sent
-        peer.last_sent_at = now
         return True
 
     def send_control(self, peer: P, message: Control, now: float, via: Via | None = None) -> bool:

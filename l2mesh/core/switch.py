@@ -13,13 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.fdb import ForwardingDatabase, Learned
 from l2mesh.wire.outer import Buffer
-
-P = TypeVar("P")
 
 VIRTIO: Final = 10
 """Bytes of the virtio header in front of every frame (wire/virtio.py)."""
@@ -70,7 +68,7 @@ def decide(fdb: ForwardingDatabase[bytes | Port], header: bytes, now: float) -> 
     return DropReason.SAME_PORT if port is Port.LOCAL else port
 
 
-class Switch(Generic[P]):
+class Switch:
     """The FDB and what is asked of it in batches.
 
     Doors: `sort` for frames from the TAP, `admit` for one frame from a peer.

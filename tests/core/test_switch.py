@@ -96,7 +96,7 @@ class Bench:
         self.fdb.add_static(OWN, Port.LOCAL)
         self.drops = Drops()
         self.moves: list[tuple[bytes, bytes | Port, bytes | Port]] = []
-        self.switch = Switch[object](self.fdb, self.drops, lambda *move: self.moves.append(move))
+        self.switch = Switch(self.fdb, self.drops, lambda *move: self.moves.append(move))
 
     def admit(
         self, header: bytes, peer: bytes = PEER, allowed: frozenset[bytes] = frozenset(), now: float = 0.0
