@@ -24,6 +24,7 @@ from l2mesh.core.edge import EdgeEngine, EdgeSettings, SupernodeName
 from l2mesh.core.events import ProbeAnswered, SupernodeLost, SupernodeTrusted
 from l2mesh.core.path_care import RelayPolicy
 from l2mesh.core.peer import Identity, Role
+from l2mesh.core.session_node import Surroundings
 from l2mesh.crypto.aead import suites_by_speed
 from l2mesh.crypto.keys import decode_key
 from l2mesh.shell.clock import now, wall_offset
@@ -110,10 +111,8 @@ def make_engine(
     return EdgeEngine(
         identity,
         settings,
-        random_bytes=os.urandom,
-        timestamps=state.timestamps(now() + wall_offset()),
-        guard=state.guard(),
-        now=now(),
+        Surroundings(os.urandom, state.timestamps(now() + wall_offset()), state.guard()),
+        now(),
     )
 
 

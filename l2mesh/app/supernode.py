@@ -12,6 +12,7 @@ from l2mesh.app.daemon import Daemon, log, open_sockets, open_state, run_until_d
 from l2mesh.app.management.routes import supernode_routes
 from l2mesh.app.management.server import ManagementServer
 from l2mesh.core.peer import Identity, Role
+from l2mesh.core.session_node import Surroundings
 from l2mesh.core.supernode import SupernodeEngine, SupernodeSettings
 from l2mesh.crypto.aead import suites_by_speed
 from l2mesh.crypto.keys import NO_PSK, encode_key
@@ -62,10 +63,8 @@ def make_engine(config: SupernodeConfig, key: StaticKey, state: StateFile) -> Su
     return SupernodeEngine(
         identity,
         SupernodeSettings(networks=frozenset(config.networks)),
-        random_bytes=os.urandom,
-        timestamps=state.timestamps(now() + wall_offset()),
-        guard=state.guard(),
-        now=now(),
+        Surroundings(os.urandom, state.timestamps(now() + wall_offset()), state.guard()),
+        now(),
     )
 
 

@@ -31,12 +31,11 @@ from l2mesh.core.peer import Identity, Peer, Role, Via
 from l2mesh.core.remote_edge import RemoteEdge
 from l2mesh.core.rendezvous import Rendezvous
 from l2mesh.core.session import REJECT_AFTER_S
+from l2mesh.core.session_node import Surroundings
 from l2mesh.core.supernode_link import SupernodeLink
 from l2mesh.core.switch import Port, Switch
 from l2mesh.core.token_bucket import TokenBucket
 from l2mesh.crypto.certificate import Member
-from l2mesh.crypto.keys import RandomBytes
-from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
 from l2mesh.wire.address import Address
 from l2mesh.wire.control import Call, Control, Goodbye, Register
 from l2mesh.wire.errors import BadPacket
@@ -92,20 +91,10 @@ class EdgeEngine(Node[Peer]):
         self,
         identity: Identity,
         settings: EdgeSettings,
-        *,
-        random_bytes: RandomBytes,
-        timestamps: TimestampSource,
-        guard: ReplayGuard,
+        surroundings: Surroundings,
         now: float,
     ) -> None:
-        super().__init__(
-            identity,
-            random_bytes=random_bytes,
-            timestamps=timestamps,
-            guard=guard,
-            initiations_per_second=INITIATIONS_PER_SECOND,
-            now=now,
-        )
+        super().__init__(identity, surroundings, now, initiations_per_second=INITIATIONS_PER_SECOND)
         self.settings = settings
         self.edges: dict[bytes, RemoteEdge] = {}
         fdb: ForwardingDatabase[bytes | Port] = ForwardingDatabase(

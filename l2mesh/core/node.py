@@ -23,9 +23,7 @@ from l2mesh.core.drops import DropReason
 from l2mesh.core.events import Event
 from l2mesh.core.peer import Identity, Via
 from l2mesh.core.session import REJECT_AFTER_S
-from l2mesh.core.session_node import P, SessionNode, Train
-from l2mesh.crypto.keys import RandomBytes
-from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
+from l2mesh.core.session_node import P, SessionNode, Surroundings, Train
 from l2mesh.wire.address import Address
 from l2mesh.wire.control import Control, parse_control
 from l2mesh.wire.errors import BadPacket
@@ -46,23 +44,9 @@ class Node(SessionNode[P]):
     """The doors, and the way of what comes in by them. What to do with plaintexts is the subclass's."""
 
     def __init__(
-        self,
-        identity: Identity,
-        *,
-        random_bytes: RandomBytes,
-        timestamps: TimestampSource,
-        guard: ReplayGuard,
-        initiations_per_second: float,
-        now: float,
+        self, identity: Identity, surroundings: Surroundings, now: float, *, initiations_per_second: float
     ) -> None:
-        super().__init__(
-            identity,
-            random_bytes=random_bytes,
-            timestamps=timestamps,
-            guard=guard,
-            initiations_per_second=initiations_per_second,
-            now=now,
-        )
+        super().__init__(identity, surroundings, now, initiations_per_second=initiations_per_second)
         self.local_hosts: list[str] = []
         self.local_ports: dict[int, int] = {}
         self._taken = True

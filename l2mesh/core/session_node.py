@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from l2mesh.core import handshake
@@ -53,29 +54,32 @@ REKEY_SPREAD_S: Final = 10.0
 P = TypeVar("P", bound=Peer)
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an engine takes from outside: chance, and what is remembered from one start to the next."""
+
+    random_bytes: RandomBytes
+    timestamps: TimestampSource
+    guard: ReplayGuard
+
+
 class SessionNode(ABC, Generic[P]):
     """Makes and keeps sessions. Who may be a peer, and how it is reached, is the subclass's to say."""
 
     def __init__(
-        self,
-        identity: Identity,
-        *,
-        random_bytes: RandomBytes,
-        timestamps: TimestampSource,
-        guard: ReplayGuard,
-        initiations_per_second: float,
-        now: float,
+        self, identity: Identity, surroundings: Surroundings, now: float, *, initiations_per_second: float
     ) -> None:
+        """`initiations_per_second`: answered without feeling loaded (admission.py)."""
         self.identity = identity
-        self.timestamps = timestamps
-        self.guard = guard
+        self.timestamps = surroundings.timestamps
+        self.guard = surroundings.guard
         self.drops = Drops()
         self.peers: dict[bytes, P] = {}
-        self._random_bytes = random_bytes
+        self._random_bytes = surroundings.random_bytes
         self._admission = Admission(
             identity.static.public,
             handshake.psk_with(identity, identity.role),
-            random_bytes,
+            self._random_bytes,
             rate=initiations_per_second,
             limit=initiations_per_second,
             now=now,

@@ -29,8 +29,8 @@ from l2mesh.core.node import Node
 from l2mesh.core.peer import Identity, Peer, Role, Via
 from l2mesh.core.registry import MEMBERS_MAX, NETWORKS_MAX, NetworkRegistry, Registration
 from l2mesh.core.relay import DEFAULT_NETWORK_RATE, DEFAULT_PAIR_RATE, Relay
-from l2mesh.crypto.keys import RandomBytes, encode_key
-from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
+from l2mesh.core.session_node import Surroundings
+from l2mesh.crypto.keys import encode_key
 from l2mesh.wire.address import Address, format_address
 from l2mesh.wire.control import (
     Channel,
@@ -98,24 +98,14 @@ class SupernodeEngine(Node[RegisteredPeer]):
         self,
         identity: Identity,
         settings: SupernodeSettings,
-        *,
-        random_bytes: RandomBytes,
-        timestamps: TimestampSource,
-        guard: ReplayGuard,
+        surroundings: Surroundings,
         now: float,
     ) -> None:
-        super().__init__(
-            identity,
-            random_bytes=random_bytes,
-            timestamps=timestamps,
-            guard=guard,
-            initiations_per_second=INITIATIONS_PER_SECOND,
-            now=now,
-        )
+        super().__init__(identity, surroundings, now, initiations_per_second=INITIATIONS_PER_SECOND)
         self.settings = settings
         self.networks: dict[bytes, Network] = {}
         self.relay = Relay(
-            self.drops, random_bytes, pair_rate=settings.pair_rate, network_rate=settings.network_rate
+            self.drops, self._random_bytes, pair_rate=settings.pair_rate, network_rate=settings.network_rate
         )
         self._hints: dict[Network, None] = {}  # a set in order of time, so that a run can be repeated
         self._hints_from = now

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from l2mesh.core.edge import EdgeEngine, EdgeSettings, SupernodeName
 from l2mesh.core.path_care import RelayPolicy
 from l2mesh.core.peer import Identity, Role
+from l2mesh.core.session_node import Surroundings
 from l2mesh.core.supernode import SupernodeEngine, SupernodeSettings
 from l2mesh.crypto.aead import suites_by_speed
 from l2mesh.crypto.certificate import NO_BEGINNING, NO_EXPIRY, issue
@@ -86,10 +87,8 @@ class Mesh:
             engine = SupernodeEngine(
                 identity,
                 settings or SupernodeSettings(),
-                random_bytes=random_bytes,
-                timestamps=TimestampSource(None, now + WALL_OFFSET),
-                guard=ReplayGuard(),
-                now=now,
+                Surroundings(random_bytes, TimestampSource(None, now + WALL_OFFSET), ReplayGuard()),
+                now,
             )
             engine.set_wall_clock(WALL_OFFSET)
             return engine
@@ -131,10 +130,8 @@ class Mesh:
             engine = EdgeEngine(
                 identity,
                 given,
-                random_bytes=random_bytes,
-                timestamps=TimestampSource(None, now + WALL_OFFSET),
-                guard=ReplayGuard(),
-                now=now,
+                Surroundings(random_bytes, TimestampSource(None, now + WALL_OFFSET), ReplayGuard()),
+                now,
             )
             engine.set_wall_clock(WALL_OFFSET)
             return engine

@@ -34,6 +34,7 @@ from l2mesh.app.verbs.ping import paced
 from l2mesh.core.edge import EdgeEngine, EdgeSettings, SupernodeName
 from l2mesh.core.events import PeerUp, ProbeAnswered
 from l2mesh.core.peer import Identity, Role
+from l2mesh.core.session_node import Surroundings
 from l2mesh.core.supernode import SupernodeEngine, SupernodeSettings
 from l2mesh.crypto.aead import suites_by_speed
 from l2mesh.crypto.keys import NO_PSK, StaticKey, encode_key, network_id
@@ -124,7 +125,7 @@ class Daemons:
     async def _open_supernode(self) -> int:
         self.supernode_key = StaticKey.generate(os.urandom)
         identity = Identity(Role.SUPERNODE, self.supernode_key, SUITES, os.urandom(8), NO_PSK, NO_PSK, b"")
-        engine = SupernodeEngine(identity, SupernodeSettings(), **self._sources())
+        engine = SupernodeEngine(identity, SupernodeSettings(), *self._sources())
         driver, port = self._drive(engine, lambda event: None)
         config = load_supernode(None, [f"127.0.0.1:{port}"])
         await self._serve("supernode.sock", supernode_routes(engine, driver, config, now()))
@@ -140,7 +141,7 @@ class Daemons:
         mac = b"\x02" + os.urandom(5)
         supernode = f"127.0.0.1:{port}"
         settings = EdgeSettings(authority, mac, (SupernodeName(supernode),))
-        engine = self.edges[name] = EdgeEngine(identity, settings, **self._sources())
+        engine = self.edges[name] = EdgeEngine(identity, settings, *self._sources())
         board = PingBoard()
 
         def on_event(event: object) -> None:
@@ -157,13 +158,8 @@ class Daemons:
         config = replace(load_edge(file), socket=socket)
         await self._serve(socket.name, edge_routes(engine, driver, config, board, now()))
 
-    def _sources(self) -> dict[str, Any]:
-        return {
-            "random_bytes": os.urandom,
-            "timestamps": TimestampSource(None, now() + wall_offset()),
-            "guard": ReplayGuard(),
-            "now": now(),
-        }
+    def _sources(self) -> tuple[Surroundings, float]:
+        return Surroundings(os.urandom, TimestampSource(None, now() + wall_offset()), ReplayGuard()), now()
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from scaling.report import EDGE, SUPERNODE, TABLES, Column, growth_text, print_r
 
 from l2mesh.core import supernode
 from l2mesh.core.peer import Identity, Role
+from l2mesh.core.session_node import Surroundings
 from l2mesh.core.supernode import SupernodeEngine, SupernodeSettings
 from l2mesh.crypto.aead import suites_by_speed
 from l2mesh.crypto.keys import NO_PSK, StaticKey
@@ -133,10 +134,8 @@ class Hub:
         engine = SupernodeEngine(
             identity,
             SupernodeSettings(),
-            random_bytes=os.urandom,
-            timestamps=timestamps(),
-            guard=ReplayGuard(),
-            now=self.now,
+            Surroundings(os.urandom, timestamps(), ReplayGuard()),
+            self.now,
         )
         engine.set_wall_clock(wall_offset())
         return engine

@@ -16,6 +16,7 @@ from l2mesh.core.directory import Directory
 from l2mesh.core.edge import Delivery, EdgeEngine, EdgeSettings, SupernodeName
 from l2mesh.core.events import PeerDown, PeerUp
 from l2mesh.core.remote_edge import RemoteEdge
+from l2mesh.core.session_node import Surroundings
 from l2mesh.crypto.tai64n import ReplayGuard
 from l2mesh.shell.clock import now, wall_offset
 from l2mesh.wire.control import DirectoryRequest
@@ -109,10 +110,8 @@ class Crowd:
         engine = PeerOfOne(
             identity,
             settings,
-            random_bytes=os.urandom,
-            timestamps=timestamps(),
-            guard=ReplayGuard(),
-            now=moment,
+            Surroundings(os.urandom, timestamps(), ReplayGuard()),
+            moment,
         )
         engine.only = self._only
         engine.rendezvous.links[0].directory = Incurious()

@@ -19,6 +19,7 @@ from l2mesh.core.drops import DropReason
 from l2mesh.core.events import Event
 from l2mesh.core.node import Node
 from l2mesh.core.peer import Identity, Initiation, Peer, Role, Via
+from l2mesh.core.session_node import Surroundings
 from l2mesh.core.supernode_link import SupernodeLink
 from l2mesh.crypto.tai64n import ReplayGuard
 from l2mesh.shell.clock import wall_offset
@@ -72,11 +73,9 @@ class Registrant(Node[Peer]):
     ) -> None:
         super().__init__(
             identity,
-            random_bytes=os.urandom,
-            timestamps=timestamps(),
-            guard=ReplayGuard(),
+            Surroundings(os.urandom, timestamps(), ReplayGuard()),
+            now,
             initiations_per_second=1.0,
-            now=now,
         )
         self.set_wall_clock(wall_offset())
         self._arena = ARENA
