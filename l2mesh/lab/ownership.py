@@ -61,16 +61,23 @@ class Claim:
 
 
 def remove_namespaces(tag: str) -> None:
-    """Deletes the namespaces of a lab, and ends what still runs there (daemons that left their group)."""
+    """Deletes the namespaces of a lab, and ends what still runs there (daemons that left their group).
+
+    Not ourselves: a signal's exception may have kept us from leaving the one that we had entered.
+    """
     names = names_with(f"{tag}-")
-    strays = processes_in(names)
+
+    def others() -> list[int]:
+        return [pid for pid in processes_in(names) if pid != os.getpid()]
+
+    strays = others()
     for pid in strays:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     if strays:
         # A killed process leaves its namespace a moment later; that it takes its time is no reason to fail.
         with suppress(TimeoutError):
-            wait_until(lambda: not processes_in(names), KILLED_SECONDS, "the last processes of a lab end")
+            wait_until(lambda: not others(), KILLED_SECONDS, "the last processes of a lab end")
     for name in names:
         delete_namespace(name)
 

@@ -50,12 +50,11 @@ def network_namespace(descriptor: int) -> Iterator[None]:
     """Inside the block this *thread* is in that network namespace, as are its new sockets and children."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
+        # Entered inside the try: a signal's exception may come right behind the call.
         _checked(_libc.setns(descriptor, CLONE_NEWNET), "entering a network namespace")
-        try:
-            yield
-        finally:
-            _checked(_libc.setns(home, CLONE_NEWNET), "leaving a network namespace")
+        yield
     finally:
+        _checked(_libc.setns(home, CLONE_NEWNET), "leaving a network namespace")
         os.close(home)
 
 

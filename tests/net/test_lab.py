@@ -511,6 +511,21 @@ def test_however_its_owner_ends_nothing_is_left(number: signal.Signals) -> None:
     wait_until(lambda: has_ended(int(pid)), 2.0, "its program has ended")
 
 
+CAUGHT_INSIDE = """
+from l2mesh.lab import Lab
+with Lab() as lab:
+    inside = lab.public_host("h").entered()
+    inside.__enter__()
+print("alive")
+"""
+
+
+def test_who_is_caught_inside_a_namespace_by_a_signal_does_not_end_itself() -> None:
+    """Seen once in some fifty demos that were ended by ctrl-C: it reported a SIGKILL."""
+    done = subprocess.run([sys.executable, "-c", CAUGHT_INSIDE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
 def test_a_lab_is_kept_until_it_is_swept_on_purpose(tmp_path: Path) -> None:
     with Lab("keep", tmp_path) as lab:
         lab.keep = True
