@@ -384,10 +384,12 @@ class EdgeEngine(Node[Peer]):
             self.wake(peer, now)
         if peer.up and peer.paths.selected is None:  # no path is probed that could show it to be dead
             self.wake(peer, max(now + 1.0, peer.last_received_at + DEAD_AFTER_S))
-        if peer.up or peer.listed_by or peer.session.keypairs():
+        if peer.up or peer.listed_by:
             return probe_at
-        if now < peer.created_at + REJECT_AFTER_S:
-            return peer.created_at + REJECT_AFTER_S
+        begun_at = [keypair.created_at for keypair in peer.session.keypairs()]
+        expires_at = max([peer.created_at, *begun_at]) + REJECT_AFTER_S
+        if now < expires_at:
+            return expires_at if probe_at is None else min(probe_at, expires_at)
         self.let_go(peer)
         return None
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from l2mesh.wire.control import CONTROL_SIZE_MAX, Candidate, DirectoryPage, Entry
+from l2mesh.wire.control import CONTROL_SIZE_MAX, UNKNOWN_NAT, Candidate, DirectoryPage, Entry, NatReport
 
 NETWORKS_MAX: Final = 1024
 MEMBERS_MAX: Final = 4096
@@ -35,6 +35,9 @@ class Registration(Generic[P]):
     instance: bytes
     candidates: tuple[Candidate, ...]
     expires_at: float
+    nat: NatReport = UNKNOWN_NAT
+    observed: Candidate | None = None
+    relays: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +63,15 @@ class NetworkRegistry(Generic[P]):
 
     def put(self, registration: Registration[P]) -> bool:
         """Add or renew a member; True when others have to know, False when nothing changed for them."""
-        entry = Entry(registration.public_key, registration.name, registration.instance, registration.candidates)
+        entry = Entry(
+            registration.public_key,
+            registration.name,
+            registration.instance,
+            registration.candidates,
+            registration.nat,
+            registration.observed,
+            registration.relays,
+        )
         self.members[registration.public_key] = registration
         known = self._log.get(registration.public_key)
         if known is not None and known.entry == entry:
@@ -124,5 +135,6 @@ class NetworkRegistry(Generic[P]):
 
 
 def _encoded_size(entry: Entry) -> int:
-    # Key, instance and name with their msgpack headers; candidates of IP, port and origin.
-    return 32 + 8 + 8 + len(entry.name) + sum(len(candidate.ip) + 7 for candidate in entry.candidates)
+    # Key, instance and name with their msgpack headers; candidates of IP, port and origin; a NAT report.
+    candidates = [*entry.candidates, entry.observed] if entry.observed else entry.candidates
+    return 32 + 8 + 8 + len(entry.name) + sum(len(candidate.ip) + 7 for candidate in candidates) + 19

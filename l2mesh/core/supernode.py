@@ -22,7 +22,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from l2mesh.core import handshake, membership
-from l2mesh.core.candidates import bounded
+from l2mesh.core.candidates import Origin, bounded, make_candidate
 from l2mesh.core.drops import DropReason
 from l2mesh.core.events import EdgeLeft, EdgeRegistered
 from l2mesh.core.node import Node
@@ -229,14 +229,21 @@ class SupernodeEngine(Node[RegisteredPeer]):
         new = peer.public_key not in network.registry.members
         peer.network = network
         registration = Registration(
-            peer, peer.public_key, peer.name, message.instance, bounded(message.candidates), now + LEASE_S
+            peer,
+            peer.public_key,
+            peer.name,
+            message.instance,
+            bounded(message.candidates),
+            now + LEASE_S,
+            message.nat,
+            make_candidate(via[0], Origin.SERVER_REFLEXIVE),
+            message.relays,
         )
         if network.registry.put(registration):
             self._plan_hint(network, now)
-        host, port = via[0]
-        packed = ip_address(host).packed
+        packed = ip_address(via[0][0]).packed
         epoch, version = network.registry.epoch, network.registry.version
-        self.send_control(peer, Registered(message.sequence, packed, port, LEASE_S, epoch, version), now)
+        self.send_control(peer, Registered(message.sequence, packed, via[0][1], LEASE_S, epoch, version), now)
         self.wake(peer, registration.expires_at)
         if new:
             self._events.append(EdgeRegistered(network.label, peer.name, format_address(via[0])))

@@ -8,12 +8,41 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import Struct
-from typing import Final
+from typing import Final, Self
 
 from l2mesh.wire.errors import BadPacket
 
 Address = tuple[str, int]
-"""Host (an IPv4 or IPv6 literal without scope) and UDP port."""
+"""Host (an IPv4 or IPv6 literal without scope) and UDP port. Plain: as seen from the main socket of that IP
+version; a `SideAddress` is as seen from another one."""
+
+
+class SideAddress(Address):
+    """An address as it is seen from a side socket of this host: where a burst came from by that socket, and where
+    a train is to go by it. Never equal to the plain address."""
+
+    number: int
+    """Of the side socket, 1 and up."""
+
+    def __new__(cls, host: str, port: int, number: int) -> Self:
+        address = super().__new__(cls, (host, port))
+        address.number = number
+        return address
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SideAddress) and self.number == other.number and tuple.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((*self, self.number))
+
+
+def socket_number(address: Address) -> int:
+    """Of the local socket it is seen from; 0 is the main one."""
+    return address.number if isinstance(address, SideAddress) else 0
+
 
 ADDRESS_SIZE: Final = 19
 

@@ -49,14 +49,37 @@ class Candidate(Struct, array_like=True, frozen=True):
 Candidates = Annotated[tuple[Candidate, ...], Meta(max_length=CANDIDATES_MAX)]
 
 
+class NatReport(Struct, array_like=True, frozen=True):
+    """What a node found out about the NAT before it; the words are core/nat.py's. All zero: nothing yet.
+
+    `low` to `high` are the outside ports it allocates from, `step` the distance from one to the next where it
+    takes them in order, `last` the one it took last.
+    """
+
+    mapping: Annotated[int, Meta(ge=0, le=255)] = 0
+    filtering: Annotated[int, Meta(ge=0, le=255)] = 0
+    low: Port = 0
+    high: Port = 0
+    step: Annotated[int, Meta(ge=-255, le=255)] = 0
+    last: Port = 0
+
+
+UNKNOWN_NAT: Final = NatReport()
+
+
 class Register(Struct, array_like=True, frozen=True, tag=1):
-    """I am a member of the network of `authority`, as `certificate` shows, and can be reached there."""
+    """I am a member of the network of `authority`, as `certificate` shows, and can be reached there.
+
+    `relays`: it forwards sealed datagrams between other members, if its certificate says that it may.
+    """
 
     sequence: Count
     authority: Key
     certificate: Annotated[bytes, Meta(max_length=CERTIFICATE_MAX)]
     instance: Instance
     candidates: Candidates
+    nat: NatReport = UNKNOWN_NAT
+    relays: bool = False
 
 
 class Registered(Struct, array_like=True, frozen=True, tag=2):
@@ -94,12 +117,18 @@ class DirectoryRequest(Struct, array_like=True, frozen=True, tag=5):
 
 
 class Entry(Struct, array_like=True, frozen=True):
-    """One line of a directory. `instance` is empty when the node has left."""
+    """One line of a directory. `instance` is empty when the node has left.
+
+    `observed` is where the supernode itself hears the node from; the rest is what the node says of itself.
+    """
 
     public_key: Key
     name: Name
     instance: Annotated[bytes, Meta(max_length=8)]
     candidates: Candidates
+    nat: NatReport = UNKNOWN_NAT
+    observed: Candidate | None = None
+    relays: bool = False
 
 
 class DirectoryPage(Struct, array_like=True, frozen=True, tag=6):
@@ -138,12 +167,15 @@ class Channel(Struct, array_like=True, frozen=True, tag=9):
 class Call(Struct, array_like=True, frozen=True, tag=10):
     """I start connectivity checks now; these are my candidates.
 
-    `answer` asks for yours. `moved` says that what worked before may not work now.
+    `answer` asks for yours. `moved` says that what worked before may not work now. `round` counts the attempts
+    of the caller since it last moved: both ends are to make the same kind of attempt at once.
     """
 
     candidates: Candidates
     answer: bool
     moved: bool
+    nat: NatReport = UNKNOWN_NAT
+    round: Annotated[int, Meta(ge=0, le=65535)] = 0
 
 
 class Goodbye(Struct, array_like=True, frozen=True, tag=11):

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from l2mesh.wire.address import (
     ADDRESS_SIZE,
     Address,
+    SideAddress,
     emit_address,
     format_address,
     ip_version,
     is_sendable,
     parse_address,
     parse_ip,
+    socket_number,
 )
 from l2mesh.wire.errors import BadPacket
 
@@ -93,3 +95,16 @@ def test_text() -> None:
 )
 def test_what_may_be_sent_to(host: str, port: int, sendable: bool) -> None:
     assert is_sendable((host, port)) == sendable
+
+
+def test_an_address_seen_from_a_side_socket_is_another_one() -> None:
+    plain = ("192.0.2.1", 7777)
+    first, again, second = SideAddress(*plain, 1), SideAddress(*plain, 1), SideAddress(*plain, 2)
+    assert first == again
+    assert hash(first) == hash(again)
+    assert len({plain, first, again, second}) == 3
+    assert first != plain
+    assert plain != first
+    assert tuple(first) == plain
+    assert [socket_number(address) for address in (plain, first, second)] == [0, 1, 2]
+    assert format_address(second) == "192.0.2.1:7777"

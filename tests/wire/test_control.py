@@ -22,6 +22,7 @@ from l2mesh.wire.control import (
     DirectoryRequest,
     Entry,
     Goodbye,
+    NatReport,
     Refused,
     Register,
     Registered,
@@ -34,9 +35,10 @@ from l2mesh.wire.errors import BadPacket
 KEY, KEY_HEX = bytes(range(32)), "c420" + bytes(range(32)).hex()
 RUN, RUN_HEX = b"instance", "c408" + b"instance".hex()
 CANDIDATE, CANDIDATE_HEX = Candidate(bytes((192, 0, 2, 1)), 7777, 1), "93 c404c0000201 cd1e61 01"
+NO_NAT_HEX = "96" + 6 * "00"
 
 EXACT: list[tuple[Control, str]] = [
-    (Register(5, KEY, b"DER", RUN, (CANDIDATE,)), f"96 01 05 {KEY_HEX} c403444552 {RUN_HEX} 91{CANDIDATE_HEX}"),
+    (Register(5, KEY, b"DER", RUN, (CANDIDATE,)), f"98 01 05 {KEY_HEX} c403444552 {RUN_HEX} 91{CANDIDATE_HEX} {NO_NAT_HEX} c2"),
     (
         Registered(5, bytes((192, 0, 2, 1)), 7777, 120, RUN, 300),
         f"97 02 05 c404c0000201 cd1e61 78 {RUN_HEX} cd012c",
@@ -46,12 +48,20 @@ EXACT: list[tuple[Control, str]] = [
     (DirectoryRequest(RUN, 7, 9), f"94 05 {RUN_HEX} 07 09"),
     (
         DirectoryPage(RUN, 1, 2, 3, (Entry(KEY, "a", RUN, (CANDIDATE,)),)),
-        f"96 06 {RUN_HEX} 01 02 03 91 94 {KEY_HEX} a161 {RUN_HEX} 91{CANDIDATE_HEX}",
+        f"96 06 {RUN_HEX} 01 02 03 91 97 {KEY_HEX} a161 {RUN_HEX} 91{CANDIDATE_HEX} {NO_NAT_HEX} c0 c2",
     ),
     (DirectoryHint(RUN, 7), f"93 07 {RUN_HEX} 07"),
     (ChannelRequest(KEY), f"92 08 {KEY_HEX}"),
     (Channel(KEY, b"channel8"), f"93 09 {KEY_HEX} c408{b'channel8'.hex()}"),
-    (Call((CANDIDATE,), answer=True, moved=False), f"94 0a 91{CANDIDATE_HEX} c3 c2"),
+    (Call((CANDIDATE,), answer=True, moved=False), f"96 0a 91{CANDIDATE_HEX} c3 c2 {NO_NAT_HEX} 00"),
+    (
+        Call((), answer=False, moved=False, nat=NatReport(4, 3, 20000, 22047, -2, 20007), round=3),
+        "96 0a 90 c2 c2 96 04 03 cd4e20 cd561f fe cd4e27 03",
+    ),
+    (
+        DirectoryPage(RUN, 1, 2, 2, (Entry(KEY, "a", RUN, (), NatReport(2, 1), CANDIDATE, True),)),
+        f"96 06 {RUN_HEX} 01 02 02 91 97 {KEY_HEX} a161 {RUN_HEX} 90 9602010000 0000 {CANDIDATE_HEX} c3",
+    ),
     (Goodbye(), "91 0b"),
 ]
 
