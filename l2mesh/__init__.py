@@ -43,8 +43,9 @@ Life of a frame
 Life of a peer
 
     registered at a supernode -> its directory names it -> handshake, by relay if no address works yet, so
-    frames flow at once -> connectivity checks on every candidate -> best valid path selected -> probes,
-    roaming, back to the relay when it fails, and again -> gone
+    frames flow at once -> connectivity checks on every candidate -> where they find nothing, an attempt by the
+    class of both NATs (core.punching) -> best valid path selected -> probes, roaming, back to the relay when it
+    fails, and again -> gone
 
 Threat model, in short
 

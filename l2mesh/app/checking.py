@@ -165,6 +165,8 @@ def _wanted(kind: inspect.Type) -> str:
         return 'a list of texts, as in ["…", "…"]'
     if isinstance(kind, inspect.LiteralType):
         return _choice(kind)
+    if isinstance(kind, inspect.BoolType):
+        return "true or false, without quotes"
     return "text in quotes"
 
 

@@ -37,6 +37,8 @@ VERBS = {
     "peers": "Show whom an edge knows, and by which path; at a supernode, who is registered.",
     "fdb": "Show which MAC address is behind which peer.",
     "ping": "Probe a peer: its path and round-trip time.",
+    "why": "Show why a peer is reached directly or by a relay, and what would change that.",
+    "netcheck": "Show what the NAT and the internet around this host allow.",
 }
 
 HELP = """One Ethernet switch across the internet.

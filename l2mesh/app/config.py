@@ -18,14 +18,17 @@ from l2mesh.app.errors import ConfigError
 from l2mesh.app.toml_file import TomlFile
 from l2mesh.app.values import (
     Interface,
+    StunAddress,
     SupernodeAddress,
     parse_all,
     parse_interface,
     parse_key,
     parse_listen,
     parse_mac,
+    parse_stun,
     parse_supernode,
 )
+from l2mesh.wire.address import format_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,6 +86,10 @@ class Transport:
 
     listen: tuple[tuple[str, int], ...]
     relay: RelayUse
+    relay_for_others: bool
+    stun: tuple[StunAddress, ...]
+    port_mapping: bool
+    birthday: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,10 @@ class EdgeConfig:
 
 @dataclass(frozen=True, slots=True)
 class SupernodeConfig:
-    """A supernode's file, resolved; `path` is None without one. No `networks`: it serves any."""
+    """A supernode's file, resolved; `path` is None without one. No `networks`: it serves any.
+
+    `listen`: any number for each IP version; the first of each is the main one.
+    """
 
     path: Path | None
     listen: tuple[tuple[str, int], ...]
@@ -127,7 +137,7 @@ def load_edge(path: Path) -> EdgeConfig:
         network=network,
         node=node,
         tap=tap,
-        transport=Transport(_listen(file, "transport", tables.transport.listen), tables.transport.relay),
+        transport=_transport(file, tables.transport),
         ageing_time=tables.switch.ageing_time,
         limits=tables.limits,
         socket=_socket(file, tables.management.socket, f"{network.name}.{tap.device}.sock"),
@@ -145,7 +155,7 @@ def load_supernode(path: Path | None = None, listen: Sequence[str] = ()) -> Supe
     if listen:
         addresses = _from_command_line("--listen", tuple(listen))
     else:
-        addresses = _listen(file, "supernode", table.listen)
+        addresses = _value(file, "supernode", "listen", table.listen, _listen_addresses)
     return SupernodeConfig(
         path=path,
         listen=addresses,
@@ -185,6 +195,10 @@ def _network(file: TomlFile, table: schema.NetworkTable) -> Network:
 
 def _supernodes(texts: Sequence[str]) -> tuple[SupernodeAddress, ...]:
     return parse_all(texts, parse_supernode, lambda one: (one.host.lower(), one.port))
+
+
+def _stun_servers(texts: Sequence[str]) -> tuple[StunAddress, ...]:
+    return parse_all(texts, parse_stun, lambda one: (one.host.lower(), one.port))
 
 
 def _node(file: TomlFile, table: schema.NodeTable, network: Network) -> Node:
@@ -227,16 +241,41 @@ def _tap(file: TomlFile, table: schema.TapTable) -> Tap:
     )
 
 
-def _listen(file: TomlFile, table: str, texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    return _value(file, table, "listen", texts, _listen_addresses)
+def _transport(file: TomlFile, table: schema.TransportTable) -> Transport:
+    if table.relay_for_others and table.relay == "always":
+        problem = 'needs direct paths to the others, and relay = "always" has none'
+        raise value_error(file, "transport", "relay_for_others", True, problem)
+    return Transport(
+        listen=_value(file, "transport", "listen", table.listen, _listen_once),
+        relay=table.relay,
+        relay_for_others=table.relay_for_others,
+        stun=_value(file, "transport", "stun", table.stun, _stun_servers),
+        port_mapping=table.port_mapping,
+        birthday=table.birthday,
+    )
 
 
-def _listen_addresses(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
+def _listen_once(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
     addresses = parse_all(texts, parse_listen)
     versions = [":" in host for host, _ in addresses]
     if len(set(versions)) < len(versions):
         raise ValueError("has two addresses of one IP version: one IPv4 and one IPv6 address at most")
     return addresses
+
+
+def _listen_addresses(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    addresses = parse_all(texts, parse_listen, _same_listen)
+    for host, port in addresses:
+        everywhere = ("::" if ":" in host else "0.0.0.0", port)
+        if port and host != everywhere[0] and everywhere in addresses:
+            both = f"{format_address((host, port))} and {format_address(everywhere)}"
+            raise ValueError(f"has {both}, which is all addresses: list each address of this host, or only that")
+    return addresses
+
+
+def _same_listen(address: tuple[str, int]) -> object:
+    """Port 0 is another random one each time, so it may be there twice."""
+    return address if address[1] else object()
 
 
 def _from_command_line(option: str, texts: Sequence[str]) -> tuple[tuple[str, int], ...]:

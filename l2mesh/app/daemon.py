@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from l2mesh.app import directories
@@ -20,9 +21,11 @@ from l2mesh.app.state_file import StateFile
 from l2mesh.shell.clock import wall_offset
 from l2mesh.shell.driver import Driver
 from l2mesh.shell.errors import ShellError
+from l2mesh.shell.limits import allow_descriptors
 from l2mesh.shell.notify import Notifier, watchdog_interval
 from l2mesh.shell.privileges import drop_privileges
-from l2mesh.shell.udp import UdpSocket
+from l2mesh.shell.udp import UdpSocket, open_side_socket
+from l2mesh.wire.address import ip_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,15 +56,19 @@ def open_state(directory: Path, user: RunAs) -> StateFile:
 def open_sockets(listen: Iterable[tuple[str, int]], state: StateFile) -> list[UdpSocket]:
     """Bind each address; port 0 is the last run's port, or a random one. Raises ShellError.
 
+    The first of each IP version is the main one, the others are numbered 1, 2, … (wire.address.SideAddress).
+
     An unspecified IPv6 address with port 0 is what everybody has by default, so it may fail: on a
     host without IPv6 the IPv4 socket does.
     """
     sockets: list[UdpSocket] = []
     failure: ShellError | None = None
+    versions: set[int] = set()
     for host, port in listen:
-        version = 6 if ":" in host else 4
+        version = ip_version(host)
+        number = 1 + len(sockets) - len(versions) if version in versions else 0
         try:
-            socket = UdpSocket(host, port or state.port(version), any_port=port == 0)
+            socket = UdpSocket(host, port or state.port(version, number), any_port=port == 0, number=number)
         except ShellError as error:
             if (host, port) != ("::", 0):
                 raise
@@ -69,7 +76,9 @@ def open_sockets(listen: Iterable[tuple[str, int]], state: StateFile) -> list[Ud
             failure = error
             continue
         sockets.append(socket)
-        state.state.ports[str(version)] = socket.port
+        versions.add(version)
+        if port == 0:
+            state.remember_port(version, number, socket.port)
     if not sockets and failure:
         raise failure
     return sockets
@@ -111,6 +120,7 @@ class Daemon:
             self._sockets,
             self._tap,
             loop=loop,
+            open_side=partial(open_side_socket, self._sockets) if self._tap else None,
             on_event=self._on_event,
             on_failure=self._fail,
         )
@@ -135,6 +145,7 @@ class Daemon:
             for task in self._tasks:
                 task.cancel()
             self.driver.stop()
+            await self.ending()
             self.state.save(self.engine.timestamps, self.engine.guard)
             await management.close()
         if self._failure:
@@ -191,6 +202,9 @@ class Daemon:
     def started(self, loop: asyncio.AbstractEventLoop) -> None:
         """The engine runs and privileges are gone."""
 
+    async def ending(self) -> None:
+        """The engine has said goodbye; the loop still runs, for a short time."""
+
     def on_event(self, event: Any) -> None:
         """An event that was logged already."""
 
@@ -202,4 +216,5 @@ def run_until_done(daemon: Daemon) -> None:
     """Run on uvloop. It is imported here: no other verb needs it."""
     import uvloop
 
+    allow_descriptors()
     uvloop.run(daemon.run())

@@ -20,10 +20,11 @@ from l2mesh.app.management.ping import PingBoard
 from l2mesh.app.management.routes import edge_routes
 from l2mesh.app.management.server import ManagementServer
 from l2mesh.app.membership import Membership, membership
+from l2mesh.app.port_mapping import PortMappings
 from l2mesh.core.edge import EdgeEngine, EdgeSettings, SupernodeName
 from l2mesh.core.events import ProbeAnswered, SupernodeLost, SupernodeTrusted
-from l2mesh.core.path_care import RelayPolicy
 from l2mesh.core.peer import Identity, Role
+from l2mesh.core.reach import RelayPolicy
 from l2mesh.core.session_node import Surroundings
 from l2mesh.crypto.aead import suites_by_speed
 from l2mesh.crypto.keys import decode_key
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from l2mesh.app.config import EdgeConfig
     from l2mesh.app.directories import RunAs
     from l2mesh.app.state_file import StateFile
-    from l2mesh.app.values import SupernodeAddress
+    from l2mesh.app.values import StunAddress, SupernodeAddress
     from l2mesh.crypto.keys import StaticKey
     from l2mesh.shell.udp import UdpSocket
 
@@ -102,6 +103,8 @@ def make_engine(
         mac=mac,
         supernodes=tuple(_supernode(one, state) for one in config.network.supernodes),
         relay=RelayPolicy(config.transport.relay),
+        relay_for_others=config.transport.relay_for_others,
+        birthday=config.transport.birthday,
         ageing_time=config.ageing_time,
         peers_max=config.limits.peers,
         macs_max=config.limits.macs,
@@ -186,11 +189,14 @@ class EdgeDaemon(Daemon):
         self._seen: object = None
         self._watch: NetworkWatch | None = None
         self._lost: dict[str, asyncio.Event] = {}
+        self._mappings = PortMappings(config.transport, state, config.node.user.name)
 
     # ---- hooks
 
     def make_management(self, owner: RunAs | None) -> ManagementServer:
-        routes = edge_routes(self._edge, self.driver, self._config, self._board, self._started_at, now)
+        routes = edge_routes(
+            self._edge, self.driver, self._config, self._board, self._started_at, now, self._mappings.status
+        )
         return ManagementServer(self._config.socket, routes, owner=(owner.uid, owner.gid) if owner else None)
 
     def ready_line(self) -> str:
@@ -200,12 +206,20 @@ class EdgeDaemon(Daemon):
         )
 
     def started(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._mappings.start(loop, self._edge, self.driver, self._bound_ports())
         self._look_at_network()
         self._watch = NetworkWatch(loop, self._look_at_network)
         for supernode in self._config.network.supernodes:
             self.start_task(self._resolve(supernode))
+        if self._edge.reach.direct:
+            for server in self._config.transport.stun:
+                self.start_task(self._resolve_stun(server))
+
+    async def ending(self) -> None:
+        await self._mappings.close()
 
     def on_event(self, event: Any) -> None:
+        self._mappings.on_event(event)
         if isinstance(event, ProbeAnswered):
             self._board.answered(event)
         elif isinstance(event, SupernodeTrusted):
@@ -240,16 +254,25 @@ class EdgeDaemon(Daemon):
             return
         first, self._seen = self._seen is None, seen
         self._edge.set_overlay(overlay)
-        ports = {socket.version: socket.port for socket in self._sockets}
-        self.driver.call(self._edge.set_local_addresses, hosts, ports)
+        self.driver.call(self._edge.set_local_addresses, hosts, self._bound_ports())
         if not first:
             log.info("addresses or routes changed: looking for paths again")
             self.driver.call(self._edge.network_changed)
+        self._mappings.look(own)
+
+    def _bound_ports(self) -> dict[int, int]:
+        return {socket.version: socket.port for socket in self._sockets}
 
     def _listening_hosts(self, hosts: list[str]) -> list[str]:
         """Of all addresses of this host, those that a socket of ours listens on."""
         listening = {host for host, _ in self._config.transport.listen}
         return [host for host in hosts if host in listening or ("::" if ":" in host else "0.0.0.0") in listening]
+
+    async def _resolve_stun(self, server: StunAddress) -> None:
+        while True:
+            addresses: list[Address] = await resolve(server.host, server.port)
+            self.driver.call(self._edge.set_stun_addresses, server.text, addresses)
+            await asyncio.sleep(RESOLVE_AGAIN_S)
 
     async def _resolve(self, supernode: SupernodeAddress) -> None:
         name = name_of(supernode)

@@ -10,9 +10,10 @@ from cryptography import x509
 from l2mesh.app import keyfiles
 from l2mesh.app.errors import ConfigError
 from l2mesh.crypto import certificate, keys
-from l2mesh.crypto.certificate import CertificateError, CertificateFault, Member
+from l2mesh.crypto.certificate import Capability, CertificateError, CertificateFault, Member
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from l2mesh.app.config import EdgeConfig
@@ -44,13 +45,14 @@ def membership(config: EdgeConfig, key: StaticKey, wall_now: float) -> Membershi
     network.
     """
     if config.network.secret is not None:
-        return _from_secret(config.network.secret, config.node.name, key)
+        capabilities = [Capability.RELAY] if config.transport.relay_for_others else []
+        return _from_secret(config.network.secret, config.node.name, key, capabilities)
     assert config.network.authority is not None
     assert config.node.certificate is not None
     return _from_file(config, config.network.authority, config.node.certificate, key, wall_now)
 
 
-def _from_secret(secret: bytes, name: str, key: StaticKey) -> Membership:
+def _from_secret(secret: bytes, name: str, key: StaticKey, capabilities: Iterable[Capability]) -> Membership:
     authority = keys.authority_from_secret(secret)
     der = certificate.issue(
         authority,
@@ -59,6 +61,7 @@ def _from_secret(secret: bytes, name: str, key: StaticKey) -> Membership:
         not_before=certificate.NO_BEGINNING,
         not_after=certificate.NO_EXPIRY,
         serial=SERIAL_OF_SELF_ISSUED,
+        capabilities=capabilities,
     )
     member = certificate.verify(der, authority.public, certificate.NO_BEGINNING)
     public = authority.public
@@ -102,4 +105,9 @@ def _beyond_the_certificate(config: EdgeConfig, path: Path, member: Member) -> l
     beyond = [str(one.ip) for one in config.tap.addresses if str(one.ip) not in member.addresses]
     if member.addresses and beyond:
         warnings.append(f"{path}: does not list [tap] addresses {', '.join(beyond)}: peers may refuse them")
+    if config.transport.relay_for_others and Capability.RELAY not in member.capabilities:
+        warnings.append(
+            f"{path}: does not let this node relay, so [transport] relay_for_others has no effect: "
+            "ask for a new one, from `l2mesh sign --capability relay` and the same request"
+        )
     return warnings

@@ -28,6 +28,8 @@ class Party:
     supernodes: tuple[SupernodeAddress, ...]
     addresses: tuple[Interface, ...]
     directory: Path
+    relays: bool = False
+    """For the other members."""
 
     @property
     def file(self) -> Path:
@@ -98,6 +100,8 @@ def write_network_file(
         tables["node"]["certificate"] = party.certificate.name
     if party.addresses:
         tables["tap"] = {"addresses": [str(address) for address in party.addresses]}
+    if party.relays:
+        tables["transport"] = {"relay_for_others": True}
     for name, keys in (more or {}).items():
         tables.setdefault(name, {}).update(keys)
     header = (

@@ -46,7 +46,7 @@ def parse_name(text: str) -> str:
 
 
 def party_options(command: F) -> F:
-    """NAME, --supernode, --node, --address, --dir: what makes a `networks.Party`."""
+    """NAME, --supernode, --node, --address, --dir, --relay-for-others: what makes a `networks.Party`."""
     for option in reversed(
         (
             click.argument("network", metavar="NAME", callback=checked(parse_name)),
@@ -83,6 +83,12 @@ def party_options(command: F) -> F:
                 default=Path(),
                 show_default="here",
                 help="Where to write the files.",
+            ),
+            click.option(
+                "--relay-for-others",
+                "relays",
+                is_flag=True,
+                help="Let this party carry, sealed, what others cannot send each other directly.",
             ),
         )
     ):

@@ -86,6 +86,11 @@ class TransportTable(Table, kw_only=True, frozen=True):
 
     listen: Annotated[tuple[Text, ...], OneOrMore] = ("0.0.0.0:0", "[::]:0")
     relay: RelayUse = "auto"
+    relay_for_others: bool = False
+    # As many as a survey of the NAT asks (core/nat_survey.py).
+    stun: Annotated[tuple[Text, ...], Meta(max_length=8)] = ()
+    port_mapping: bool = True
+    birthday: bool = True
 
 
 class SwitchTable(Table, kw_only=True, frozen=True):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
 
 from l2mesh.app import files
+from l2mesh.core.mapping_values import MappingMemory
 from l2mesh.crypto.keys import KeyFormatError, decode_key, encode_key
 from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
+from l2mesh.wire.pcp import NONCE_SIZE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,13 +25,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+class Mapping(msgspec.Struct):
+    """A MappingMemory; the nonce in hex."""
+
+    nonce: str = ""
+    external_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    upnp_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+
+
 class State(msgspec.Struct):
-    """`ports` by IP version, `timestamp` and `guard` of tai64n.py, `pins`: supernode name -> public key."""
+    """`ports` by IP version ("4"; "4.1" of a side socket), `timestamp` and `guard` of tai64n.py, `pins`: supernode
+    name -> public key.
+    """
 
     ports: dict[str, int] = {}
     timestamp: str = ""
     guard: dict[str, str] = {}
     pins: dict[str, str] = {}
+    mapping: Mapping = msgspec.field(default_factory=Mapping)
 
 
 class StateFile:
@@ -63,9 +77,24 @@ class StateFile:
             log.warning("%s: %s: starting without it", self._path, error)
         return guard
 
-    def port(self, version: int) -> int:
-        """The UDP port of the last run, 0 for none."""
-        return self.state.ports.get(str(version), 0)
+    def port(self, version: int, number: int = 0) -> int:
+        """The random UDP port of the last run, 0 for none; `number` of a side socket."""
+        return self.state.ports.get(_port_key(version, number), 0)
+
+    def remember_port(self, version: int, number: int, port: int) -> None:
+        self.state.ports[_port_key(version, number)] = port
+
+    def mapping(self) -> MappingMemory:
+        """What a router may have mapped to us in an earlier run."""
+        stored = self.state.mapping
+        try:
+            nonce = bytes.fromhex(stored.nonce)
+        except ValueError:
+            nonce = b""
+        return MappingMemory(nonce if len(nonce) == NONCE_SIZE else b"", stored.external_port, stored.upnp_port)
+
+    def remember_mapping(self, memory: MappingMemory) -> None:
+        self.state.mapping = Mapping(memory.nonce.hex(), memory.external_port, memory.upnp_port)
 
     def pin(self, supernode: str) -> bytes | None:
         """The key that a supernode showed at first use."""
@@ -97,3 +126,7 @@ class StateFile:
         if failure != self._said:
             log.warning("%s: choose another [node] state, or let that user in", failure)
         self._said = failure
+
+
+def _port_key(version: int, number: int) -> str:
+    return f"{version}.{number}" if number else str(version)

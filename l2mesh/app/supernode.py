@@ -84,21 +84,17 @@ class SupernodeDaemon(Daemon):
         self._started_at = now()
 
     def make_management(self, owner: RunAs | None) -> ManagementServer:
-        routes = supernode_routes(self._supernode, self.driver, self._config, self._started_at, now)
+        routes = supernode_routes(self._supernode, self.driver, self._started_at, now)
         return ManagementServer(self._config.socket, routes, owner=(owner.uid, owner.gid) if owner else None)
 
     def started(self, loop: asyncio.AbstractEventLoop) -> None:
-        ports = {socket.version: socket.port for socket in self._sockets}
+        ports = {socket.version: socket.port for socket in self._sockets if not socket.number}
+        self._supernode.set_listening([socket.address for socket in self._sockets])
         self.driver.call(self._supernode.set_local_addresses, local_hosts(), ports)
 
     def ready_line(self) -> str:
-        hosts = dict(self._listening())
-        addresses = " ".join(format_address(address) for address in hosts.items())
+        addresses = " ".join(format_address(socket.address) for socket in self._sockets)
         return f"listening on {addresses} key={encode_key(self._supernode.identity.static.public)}"
-
-    def _listening(self) -> list[tuple[str, int]]:
-        ports = {socket.version: socket.port for socket in self._sockets}
-        return [(host, ports[6 if ":" in host else 4]) for host, _ in self._config.listen]
 
     def reload(self) -> None:
         fresh = configuration.load_supernode(self._config.path)

@@ -32,13 +32,26 @@ class SupernodeAddress:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class StunAddress:
+    """Where a STUN server is: a name or IP literal (no brackets), a UDP port."""
+
+    host: str
+    port: int
+    text: str
+
+
 def parse_supernode(text: str) -> SupernodeAddress:
     """`host:port`, `name:port` or `[v6]:port`, and `#KEY` to pin the supernode's public key."""
     address, mark, key_text = text.partition("#")
-    host, port = _split_port(address)
-    if port == 0:
-        raise ValueError("the port must be between 1 and 65535")
-    return SupernodeAddress(_remote_host(host), port, parse_key(key_text) if mark else None, text)
+    host, port = _remote(address)
+    return SupernodeAddress(host, port, parse_key(key_text) if mark else None, text)
+
+
+def parse_stun(text: str) -> StunAddress:
+    """`host:port`, `name:port` or `[v6]:port`."""
+    host, port = _remote(text, usual=3478)
+    return StunAddress(host, port, text)
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -108,26 +121,34 @@ def parse_all(
     return tuple(values.values())
 
 
-def _split_port(text: str) -> tuple[str, int]:
+def _remote(text: str, usual: int = 7777) -> tuple[str, int]:
+    """`usual`: a port for an error to show as an example."""
+    host, port = _split_port(text, usual)
+    if port == 0:
+        raise ValueError("the port must be between 1 and 65535")
+    return _remote_host(host), port
+
+
+def _split_port(text: str, usual: int = 7777) -> tuple[str, int]:
     match = re.fullmatch(r"\[([^\[\]]*)\]:([0-9]{1,5})|([^:\[\]]*):([0-9]{1,5})", text)
     if not match:
-        raise ValueError(_why_no_port(text))
+        raise ValueError(_why_no_port(text, usual))
     host, port = (match[1], match[2]) if match[1] is not None else (match[3], match[4])
     if int(port) > 65535:
         raise ValueError("the port must be at most 65535")
     if not host:
-        raise ValueError("add the host before the port, as in 198.51.100.7:7777")
+        raise ValueError(f"add the host before the port, as in 198.51.100.7:{usual}")
     if match[1] is not None and ":" not in host:
         raise ValueError("brackets are for IPv6 addresses only")
     return host, int(port)
 
 
-def _why_no_port(text: str) -> str:
+def _why_no_port(text: str, usual: int) -> str:
     if text.count(":") > 1 and not text.startswith("["):
-        return f"write an IPv6 address in brackets, with a port, as in [{text}]:7777"
+        return f"write an IPv6 address in brackets, with a port, as in [{text}]:{usual}"
     if ":" not in text or text.endswith("]"):
-        return f"add the UDP port, as in {text}:7777"
-    return "must be host:port, name:port or [v6]:port, as in 198.51.100.7:7777"
+        return f"add the UDP port, as in {text}:{usual}"
+    return f"must be host:port, name:port or [v6]:port, as in 198.51.100.7:{usual}"
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address:
@@ -143,7 +164,7 @@ def _remote_host(host: str) -> str:
     except ValueError:
         return _host_name(host)
     if isinstance(address, IPv6Address) and address.scope_id:
-        raise ValueError("a supernode's address has no zone (%)")
+        raise ValueError("an address here has no zone (%)")
     if address.is_unspecified or address.is_multicast:
         raise ValueError(f"{host} is no address of a host")
     return str(address)

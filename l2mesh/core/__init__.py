@@ -9,9 +9,15 @@ in.
     switch, fdb        where a frame goes; who is behind which port
     packer, unpacker   frames <-> plaintexts: superframe (segments), bundle, fragment, udp_run
     remote_edge        another edge: session, paths, queue, packer
-    path, path_care    candidates, connectivity checks, choice; calls to peers
+    path, path_care    connectivity checks, choice and care of the ways to a peer
+    strangers          how much goes to a host where nobody has answered
+    punching, reach    how ways through NATs come about: candidates, calls; where we may send
+    nat_discovery      what kind of NAT is before us: nat_survey, nat_questions, stun_client, nat_classes, nat
     rendezvous         an edge's supernodes: supernode_link, directory
-    registry, relay    the supernode's half: who is registered, channels
+    port_mapping       asks the router to let others in: mapping_protocols, mapping_exchange, mapping_values
+    mapped_check       whether it does: asks a supernode, which is mapped_probe
+    member_channels    ways to a peer by other members, which member_relay is the other side of
+    registry, relay    the supernode's half: who is registered, channels; stun_server: where they are seen from
     deadlines, token_bucket, arena, drops, events   small things that all use
 
 Timers are facts written down as they happen, and worked out when the earliest may be due: no hot path touches a

@@ -67,6 +67,33 @@ def write_bundle(frames: list[bytearray | memoryview], at: int, room: int) -> tu
     return b"".join(parts) if len(parts) > 1 else parts[0], at + len(parts)
 
 
+def lone_bundle(frame: bytearray | memoryview, room: int) -> Buffer | None:
+    """write_bundle of one frame, None when it does not go in a bundle. Hot: most waits are for such a frame."""
+    size = len(frame) - _ITEM_AT
+    if not _ITEM_SIZE_MIN <= size <= room - KIND_SIZE or frame[1]:
+        return None
+    if frame[0] & virtio.NEEDS_CSUM:
+        _LENGTH.pack_into(frame, _ITEM_AT, size - ITEM_SIZE)
+    else:
+        ITEM.pack_into(frame, _ITEM_AT, size - ITEM_SIZE, 0, 0)
+    frame[_KIND_AT] = BUNDLE
+    return frame[_KIND_AT:]
+
+
+def read_lone_bundle(bundle: bytes) -> Delivery | None:
+    """The frame of a bundle of one, None when it is another, or in doubt. Hot."""
+    if len(bundle) < KIND_SIZE + _ITEM_SIZE_MIN:
+        return None
+    length, csum_start, csum_offset = ITEM.unpack_from(bundle, KIND_SIZE)
+    if length != len(bundle) - KIND_SIZE - ITEM_SIZE:
+        return None
+    if not csum_start:
+        return [_COMPLETE + bundle[KIND_SIZE + _CSUM_AT :]]
+    if ethernet.HEADER_SIZE <= csum_start <= length - csum_offset - _CHECKSUM_SIZE:
+        return [_PARTIAL + bundle[KIND_SIZE + _CSUM_AT :]]
+    return None
+
+
 def read_bundles(plaintexts: list[bytes], at: int, uso: bool, deliveries: list[Delivery], drops: Drops) -> int:
     """Deliver the frames of the bundles from plaintexts[at] on; returns the index behind the last. Hot.
 

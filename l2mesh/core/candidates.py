@@ -33,6 +33,15 @@ class Origin(IntEnum):
     SERVER_REFLEXIVE = 1
     PEER_REFLEXIVE = 2
     CONFIGURED = 3
+    MAPPED = 4
+    """The router was asked to map it, and a supernode reached it."""
+    PREDICTED = 5
+    """The outside address with the port bound here: right where a router forwards that port, or keeps it."""
+
+
+def origin_of(candidate: Candidate) -> Origin:
+    """How somebody says that it was found; of what a later version says we know nothing."""
+    return Origin(candidate.origin) if candidate.origin in set(Origin) else Origin.CONFIGURED
 
 
 @lru_cache(CACHE_SIZE)
@@ -56,11 +65,24 @@ def address_of(candidate: Candidate) -> Address | None:
     return address if is_sendable(address) else None
 
 
-def gather(hosts: Iterable[str], ports: dict[int, int], observed: Iterable[Address]) -> tuple[Candidate, ...]:
-    """Our own candidates: what supernodes saw, then host addresses with the bound port of their family."""
-    own = {(host, ports[ip_version(host)]) for host in hosts if ip_version(host) in ports}
-    reflexive = [make_candidate(address, Origin.SERVER_REFLEXIVE) for address in observed if address not in own]
-    return bounded(reflexive + [make_candidate(address, Origin.HOST) for address in sorted(own)])
+def gather(
+    hosts: Iterable[str], ports: dict[int, int], observed: Iterable[Address], mapped: Iterable[Address] = ()
+) -> tuple[Candidate, ...]:
+    """Our own candidates, each address once: what supernodes saw, mapped ports, host addresses with the bound port
+    of their family, and the outside IPv4 addresses with that port.
+    """
+    own = sorted((host, ports[ip_version(host)]) for host in hosts if ip_version(host) in ports)
+    outside = [address for address in observed if address not in own]
+    found: dict[Address, Origin] = {}
+    for origin, addresses in (
+        (Origin.SERVER_REFLEXIVE, outside),
+        (Origin.MAPPED, list(mapped)),
+        (Origin.HOST, own),
+        (Origin.PREDICTED, [(host, ports[4]) for host, _ in outside if ip_version(host) == 4 and 4 in ports]),
+    ):
+        for address in addresses:
+            found.setdefault(address, origin)
+    return bounded(make_candidate(address, origin) for address, origin in found.items())
 
 
 def bounded(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:

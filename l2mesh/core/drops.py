@@ -37,7 +37,11 @@ class DropReason(StrEnum):
     WRONG_MAC1 = "wrong mac1"
     """A stranger, another network, a wrong secret, or an old public key of ours."""
     RATE_LIMITED = "rate limited"
+    STUN_LIMIT = "stun limit"
+    """More STUN requests, of one source or in all, than a supernode answers."""
     NOT_AUTHENTIC = "not authentic"
+    UNASKED = "unasked answer"
+    """STUN's, to no request of ours, or to one that was answered already."""
     REPLAYED = "replayed"
     REPLAYED_HANDSHAKE = "replayed handshake"
     EXPIRED_KEY = "expired key"
@@ -81,6 +85,12 @@ class DropReason(StrEnum):
     RELAY_LIMIT = "relay limit"
     NOT_THE_OWNER = "not the owner"
     """A relay channel used from another address than its member's."""
+    NOT_RELAYED = "not relayed"
+    """It came directly, and our file says relay = "always"; or by way of the overlay itself."""
+    NOT_A_RELAY = "not a relay"
+    """A member asked us for a relay channel, and our file, or our certificate, does not say that we relay."""
+    CHANNEL_REFUSED = "relay channel refused"
+    """A member that may not relay offered a channel, or one to nobody that we know."""
 
 
 class Drops:

@@ -4,15 +4,18 @@ Doors, beside those of every node (node.py):
 
     in    receive_frames(frames, now)          out   take_frames() -> deliveries
           set_supernode_addresses(...)
+          set_stun_addresses(...)
           network_changed(now), probe_peer(...)
+          claim_mapped(...), doubt_mapped(now), set_two_nats(...)
 
 A frame's way out: `switch.sort` names a peer, its packer cuts and bundles, the session seals, the selected path
 has the address. A frame's way in: receiver index, `Keypair.open`, the peer's unpacker joins what came in one
 batch, `switch.admit` learns and checks the source. Frames wait in the peer's queue while there is no session.
 
 A peer's way: listed by a directory, or it began a handshake itself (rendezvous.py) -> handshake (node.py) -> up:
-frames flow on the way the handshake took -> paths are checked and chosen (path_care.py) -> down: nothing was heard
-for 15 s though we asked, or it said goodbye, and its stations are forgotten -> let go, when nobody lists it.
+frames flow on the way the handshake took -> paths are found (punching.py), checked and chosen (path_care.py) ->
+down: nothing was heard for 15 s though we asked, or it said goodbye, and its stations are forgotten -> let go,
+when nobody lists it.
 """
 
 from __future__ import annotations
@@ -24,25 +27,52 @@ from l2mesh.core import handshake, membership
 from l2mesh.core.drops import DropReason
 from l2mesh.core.events import Event, PeerDown, PeerRefused, PeerUp, ProbeAnswered, StationMoved
 from l2mesh.core.fdb import ForwardingDatabase
+from l2mesh.core.mapped_check import MappedCheck
+from l2mesh.core.member_channels import MemberChannels
+from l2mesh.core.member_relay import MemberRelay
+from l2mesh.core.nat_discovery import NatDiscovery
 from l2mesh.core.node import Node
-from l2mesh.core.path import FAIL_AFTER_S
-from l2mesh.core.path_care import PathCare, RelayPolicy
+from l2mesh.core.path_care import PathCare
+from l2mesh.core.paths import FAIL_AFTER_S
 from l2mesh.core.peer import Identity, Peer, Role, Via
+from l2mesh.core.punching import BINDING_INDICATION, Punching
+from l2mesh.core.reach import Reach, RelayPolicy
 from l2mesh.core.remote_edge import RemoteEdge
 from l2mesh.core.rendezvous import Rendezvous
+from l2mesh.core.send_errors import SendErrors
 from l2mesh.core.session import REJECT_AFTER_S
 from l2mesh.core.session_node import Surroundings
+from l2mesh.core.strangers import INITIATION_COST, Strangers
 from l2mesh.core.supernode_link import SupernodeLink
 from l2mesh.core.switch import Port, Switch
 from l2mesh.core.token_bucket import TokenBucket
-from l2mesh.crypto.certificate import Member
+from l2mesh.crypto.certificate import Capability, Member
+from l2mesh.wire import stun
 from l2mesh.wire.address import Address
-from l2mesh.wire.control import Call, Control, Goodbye, Register
+from l2mesh.wire.control import (
+    Call,
+    Channel,
+    ChannelRequest,
+    Control,
+    Goodbye,
+    NatReport,
+    NoChannel,
+    ReachProbe,
+    ReachReply,
+    Register,
+)
 from l2mesh.wire.errors import BadPacket
 from l2mesh.wire.handshake_payload import HandshakePayload
 from l2mesh.wire.outer import Buffer, Outer
 from l2mesh.wire.plaintext import Kind
-from l2mesh.wire.probe import TRANSACTION_SIZE, emit_probe, emit_probe_reply, parse_probe, parse_probe_reply
+from l2mesh.wire.probe import (
+    TRANSACTION_SIZE,
+    emit_probe,
+    emit_probe_reply,
+    parse_missed,
+    parse_probe,
+    parse_probe_reply,
+)
 
 Delivery = list[Buffer]
 """To the TAP: the pieces of one frame or superframe with its virtio header, for one writev."""
@@ -79,6 +109,9 @@ class EdgeSettings:
     mac: bytes
     supernodes: tuple[SupernodeName, ...] = ()
     relay: RelayPolicy = RelayPolicy.AUTO
+    relay_for_others: bool = False
+    birthday: bool = True
+    """Whether sprays of probes may be sent where nothing else finds a way (core/attempts.py)."""
     ageing_time: float = 300.0
     peers_max: int = 1024
     macs_max: int = 16384
@@ -104,13 +137,21 @@ class EdgeEngine(Node[Peer]):
         )
         fdb.add_static(settings.mac, Port.LOCAL)
         self.switch = Switch(fdb, self.drops, self._station_moved)
-        self.care = PathCare(self, settings.relay)
+        self.reach = Reach(self, settings.relay)
+        self.nat = NatDiscovery(self, self.reach, now)
+        self.punching = Punching(self, self.reach, now, birthday=settings.birthday)
+        self.care = PathCare(self, self.reach, self.punching)
         self.rendezvous = Rendezvous(
             self,
-            self.care,
+            self.punching,
             [(spec.name, spec.key) for spec in settings.supernodes],
             relays=settings.relay is not RelayPolicy.NEVER,
         )
+        self.mapped_check = MappedCheck(self, self.rendezvous.links)
+        self.member_relay = MemberRelay(self, settings.authority, self._random_bytes)
+        self.member_channels = MemberChannels(self, self.care, relays=settings.relay is not RelayPolicy.NEVER)
+        self._send_errors = SendErrors(self, self.care, now)
+        self.strangers = Strangers()
         self._direct_tries = TokenBucket(DIRECT_TRIES_PER_SECOND, DIRECT_TRIES_BURST, now)
         self._sweep_at = now + SWEEP_EVERY_S
         self._early: list[bytes] = []
@@ -151,18 +192,27 @@ class EdgeEngine(Node[Peer]):
     def handle_timer(self, now: float) -> None:
         super().handle_timer(now)
         self.rendezvous.handle_timer(now)
+        self.mapped_check.handle_timer(now)
+        self.nat.handle_timer(now)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_EVERY_S
             self.switch.fdb.sweep(now)
+            self.member_relay.sweep(now)
 
     def next_deadline(self) -> float | None:
-        instants = (super().next_deadline(), self.rendezvous.next_at(), self._sweep_at)
-        return min(at for at in instants if at is not None)
+        instants = (super().next_deadline(), self.rendezvous.next_at(), self.nat.next_at(), self._sweep_at)
+        return min(self.mapped_check.next_at, *(at for at in instants if at is not None))
 
     def set_supernode_addresses(self, name: str, addresses: list[Address], now: float) -> None:
         """What DNS says of a supernode's name."""
         self._begin(now)
         self.rendezvous.set_addresses(name, addresses, now)
+        self.nat.set_servers(name, addresses, now)
+
+    def set_stun_addresses(self, name: str, addresses: list[Address], now: float) -> None:
+        """What DNS says of a STUN server that the file names."""
+        self._begin(now)
+        self.nat.set_servers(name, addresses, now)
 
     def set_local_addresses(self, hosts: list[str], ports: dict[int, int], now: float) -> None:
         self._begin(now)
@@ -173,12 +223,32 @@ class EdgeEngine(Node[Peer]):
 
     def set_overlay(self, networks: list[str]) -> None:
         """Networks (CIDR) on the TAP and its bridge: no path may lead through them."""
-        self.care.set_overlay(networks)
+        self.reach.set_overlay(networks)
 
     def network_changed(self, now: float) -> None:
         """A route or a link changed: what worked may not work any more, what did not may."""
         self._begin(now)
         self._moved(now)
+
+    def claim_mapped(self, address: Address | None, now: float) -> None:
+        """A router says that it maps this IPv4 address to us (None: nothing any more): have it checked from
+        outside. MappingChecked tells the outcome; one that we are reached at becomes a candidate.
+        """
+        self._begin(now)
+        self.mapped_check.claim(address, now)
+
+    def set_two_nats(self, *, hint: bool) -> None:
+        """Whether our router seems to be behind a carrier's NAT: what is to open that one has to get further."""
+        self.punching.two_nats = hint
+
+    def doubt_mapped(self, now: float) -> None:
+        """A peer was lost that may have come in by the mapped address: check it again, soon."""
+        self._begin(now)
+        self.mapped_check.doubt(now)
+
+    def receive_send_error(self, address: Address, errno: int, local: bool, now: float) -> None:
+        super().receive_send_error(address, errno, local, now)
+        self._send_errors.receive(address, errno, local, now)
 
     def probe_peer(self, key: bytes, now: float) -> bytes | None:
         """Probe the selected path of an edge; ProbeAnswered has the returned id. None: there is no path."""
@@ -194,13 +264,20 @@ class EdgeEngine(Node[Peer]):
 
     # ---- frames out
 
-    def _send_frames(self, edge: RemoteEdge, frames: list[memoryview] | list[bytearray], now: float) -> None:
-        """Hot."""
+    def _send_frames(
+        self, edge: RemoteEdge, frames: list[memoryview] | list[bytearray], now: float, *, answer: bool = True
+    ) -> None:
+        """`answer`: one may be expected, or else something is wrong. Hot."""
         via = edge.via
-        if via is not None and edge.up and self.send(edge, edge.pack(frames), via, now):
-            if edge.paths.active(now):
-                self.wake(edge, edge.paths.next_at())
-            return
+        if via is not None and edge.up:
+            if edge.beside is None:
+                sent = self.send(edge, edge.pack(frames), via, now)
+            else:
+                sent = self.send_both(edge, edge.pack(frames), (via, edge.beside), now)
+            if sent:
+                if edge.paths.active(now, answer=answer):
+                    self.wake(edge, edge.paths.next_at())
+                return
         edge.enqueue(frames)
         if edge.wanted_at is None or edge.wanted_at > now:
             edge.wanted_at = now
@@ -210,18 +287,19 @@ class EdgeEngine(Node[Peer]):
         """A sealed copy to every peer. Packing uses frames up, so each peer but the last gets its own."""
         edges = [edge for edge in self.edges.values() if edge.up or edge.wanted_at is not None]
         for edge in edges[:-1]:
-            self._send_frames(edge, [bytearray(frame) for frame in frames], now)
+            self._send_frames(edge, [bytearray(frame) for frame in frames], now, answer=False)
         if now < self._early_until:
             self._early += [bytes(frame) for frame in frames[: EARLY_FRAMES_MAX - len(self._early)]]
         if edges:
-            self._send_frames(edges[-1], frames, now)
+            self._send_frames(edges[-1], frames, now, answer=False)
 
     # ---- plaintexts in
 
     def _receive_plaintexts(self, peer: Peer, plaintexts: list[bytes], via: Via, now: float) -> None:
         if isinstance(peer, RemoteEdge):
-            if not peer.paths.heard(via, now):
-                self.care.heard_elsewhere(peer, via, now)
+            if not peer.paths.heard(via, now) and not self.care.heard_elsewhere(peer, via, now):
+                self.drops.count(DropReason.NOT_RELAYED, len(plaintexts))
+                return
             if not peer.up:
                 self._come_up(peer, now)
             frames = [plain for plain in plaintexts if plain[0] < Kind.CONTROL]
@@ -258,6 +336,8 @@ class EdgeEngine(Node[Peer]):
             if plain[0] == Kind.PROBE:
                 reply = emit_probe_reply(parse_probe(plain), via[0])
                 self.send(peer, (reply,), via, now)
+                if parse_missed(plain) and isinstance(peer, RemoteEdge):
+                    self.care.missed(peer, via, parse_missed(plain), now)
             elif plain[0] == Kind.PROBE_REPLY:
                 self._receive_probe_reply(peer, *parse_probe_reply(plain), via, now)
             elif plain[0] == Kind.CONTROL:
@@ -269,11 +349,23 @@ class EdgeEngine(Node[Peer]):
 
     # ---- probes
 
-    def send_probe(self, peer: Peer, via: Via, now: float, size: int = 0) -> bytes:
-        """Send a probe padded to `size` bytes of plaintext; its transaction id."""
+    def send_probe(
+        self, peer: Peer, via: Via, now: float, size: int = 0, missed: int = 0, *, spray: bool = False
+    ) -> bytes:
+        """Send a probe padded to `size` bytes of plaintext; its transaction id. `missed`: those without an answer
+        before it. `spray`: it is of an attempt by class.
+        """
         transaction = self._random_bytes(TRANSACTION_SIZE)
-        self.send(peer, (emit_probe(transaction, size),), via, now)
+        if via[1] or not isinstance(peer, RemoteEdge) or self._may_send(via[0], now, spray=spray):
+            self.send(peer, (emit_probe(transaction, size, missed),), via, now)
         return transaction
+
+    def _may_send(self, address: Address, now: float, *, cost: float = 1.0, spray: bool = False) -> bool:
+        """Whether a datagram that somebody else's word makes us send is not one too many for that host."""
+        if self.strangers.may_send(address[0], now, cost=cost, spray=spray):
+            return True
+        self.drops.count(DropReason.RATE_LIMITED)
+        return False
 
     def _receive_probe_reply(
         self, peer: Peer, transaction: bytes, observed: Address, via: Via, now: float
@@ -289,6 +381,7 @@ class EdgeEngine(Node[Peer]):
     def _moved(self, now: float) -> None:
         """Our addresses or routes changed, or we slept: all paths are in doubt, here and at the peers."""
         self.rendezvous.moved(now)
+        self.nat.moved(now)
         for edge in self.edges.values():
             self.care.suspect(edge, now)
 
@@ -296,6 +389,12 @@ class EdgeEngine(Node[Peer]):
         self._moved(now)
 
     # ---- sessions
+
+    def _receive_initiation(self, datagram: bytes, via: Via, now: float) -> None:
+        if via[1] or self.reach.direct:
+            super()._receive_initiation(datagram, via, now)
+        else:
+            self.drops.count(DropReason.NOT_RELAYED)
 
     def _admit(self, public_key: bytes, payload: HandshakePayload, now: float) -> Peer | DropReason:
         member = membership.admit(
@@ -348,8 +447,8 @@ class EdgeEngine(Node[Peer]):
         if not peer.up:
             self._come_up(peer, now)
         if fresh:
-            peer.paths.check_all(now)
-            self.care.call(peer, now)
+            self.punching.established(peer, now)
+        self.hinted(peer, now)
 
     def _come_up(self, edge: RemoteEdge, now: float) -> None:
         """The session works: let the frames flow that waited for it."""
@@ -359,29 +458,33 @@ class EdgeEngine(Node[Peer]):
             return
         edge.up = True
         edge.up_since = now
+        self.path_chosen(edge, now)
         self.tell(PeerUp(edge.label, selected.describe()))
         queue = edge.take_queue()
         if queue:
             self._send_frames(edge, queue, now)
 
-    def _go_down(self, edge: RemoteEdge, reason: str) -> None:
+    def _go_down(self, edge: RemoteEdge, reason: str, now: float) -> None:
         if edge.up:
             self.tell(PeerDown(edge.label, reason))
         edge.up = False
         edge.up_since = None
-        edge.via = None
+        edge.via = edge.beside = None
         edge.drop_queue()
         self.switch.fdb.remove_port(edge.public_key)
+        self.path_chosen(edge, now)
+        self.punching.forget(edge, now)
 
     def _turn_of(self, peer: Peer, now: float) -> float | None:
         if not isinstance(peer, RemoteEdge):
             return None
         probe_at = self.care.turn(peer, now)
         if peer.up and self._is_dead(peer, now):
-            self._go_down(peer, "it does not answer")
+            self._go_down(peer, "it does not answer", now)
             peer.attempts = 0
             peer.renew_at = now
             self.wake(peer, now)
+        self.wake(peer, self.member_channels.turn(peer, now))
         if peer.up and peer.paths.selected is None:  # no path is probed that could show it to be dead
             self.wake(peer, max(now + 1.0, peer.last_received_at + DEAD_AFTER_S))
         if peer.up or peer.listed_by:
@@ -390,7 +493,7 @@ class EdgeEngine(Node[Peer]):
         expires_at = max([peer.created_at, *begun_at]) + REJECT_AFTER_S
         if now < expires_at:
             return expires_at if probe_at is None else min(probe_at, expires_at)
-        self.let_go(peer)
+        self.let_go(peer, now)
         return None
 
     def _is_dead(self, edge: RemoteEdge, now: float) -> bool:
@@ -400,9 +503,11 @@ class EdgeEngine(Node[Peer]):
         asked = selected is None or (selected.unanswered > 0 and now - selected.asked_at >= FAIL_AFTER_S)
         return asked and now - edge.last_received_at >= DEAD_AFTER_S
 
-    def let_go(self, edge: RemoteEdge) -> None:
+    def let_go(self, edge: RemoteEdge, now: float) -> None:
         """Nobody lists it and there is no session, nor has there just begun one: forget it."""
-        self._go_down(edge, "nobody lists it any more")
+        self._go_down(edge, "nobody lists it any more", now)
+        self.punching.forget(edge, now)
+        self.member_channels.forget(edge)
         del self.edges[edge.public_key]
         self._forget(edge)
 
@@ -411,13 +516,25 @@ class EdgeEngine(Node[Peer]):
             return [(address, b"") for address in self.rendezvous.by_peer[peer].addresses]
         vias = [peer.via] if peer.via is not None else []
         vias += list(peer.channels.values())
+        asked = bool(peer.channels)
         if not peer.channels or peer.attempts > 1:
-            self.rendezvous.request_channels(peer, now)
+            asked = self.rendezvous.request_channels(peer, now) or asked
+        if peer.attempts > 1:
+            vias += self.member_channels.vias_to(peer)
+        if peer.attempts > 2:
+            self.member_channels.ask(peer, now)
         if not vias or peer.attempts > 1:
-            direct = [path.via for path in peer.paths.by_via.values() if not path.relayed][:DIRECT_TRIES_MAX]
+            direct = self.punching.direct_vias(peer, now, relays_asked=asked)[:DIRECT_TRIES_MAX]
             if self._direct_tries.take(len(direct), now):
-                vias += direct
+                vias += [via for via in direct if self._may_send(via[0], now, cost=INITIATION_COST)]
         return list(dict.fromkeys(vias))
+
+    def _vias_to_answer(self, peer: Peer, via: Via) -> list[Via]:
+        """A NAT may let an initiation in and our response not: then the copy that comes by relay is a replay, and
+        the next initiation ends so too.
+        """
+        relays = list(peer.channels.values()) if isinstance(peer, RemoteEdge) and not via[1] else []
+        return [*relays, via]
 
     def edge_for(self, public_key: bytes, now: float) -> RemoteEdge | None:
         """The edge with this key, made if need be; None when it is no other edge, or there are too many."""
@@ -444,30 +561,48 @@ class EdgeEngine(Node[Peer]):
 
     def _receive_control(self, peer: Peer, message: Control, via: Via, now: float) -> None:
         if not isinstance(peer, RemoteEdge):
-            self.rendezvous.receive(self.rendezvous.by_peer[peer], message, now)
+            link = self.rendezvous.by_peer[peer]
+            if isinstance(message, ReachReply | ReachProbe):
+                self.mapped_check.receive(link, message, via, now)
+            else:
+                self.rendezvous.receive(link, message, now)
         elif isinstance(message, Call):
             self.care.called(peer, message, via, now)
         elif isinstance(message, Goodbye):
-            self._go_down(peer, "it left")
+            self._go_down(peer, "it left", now)
             peer.wanted_at = None
             before = peer.session.keypairs()
             peer.session.erase()
             self._forget_indices(before, [])
             if not peer.listed_by:
-                self.let_go(peer)
+                self.let_go(peer, now)
+        elif isinstance(message, ChannelRequest):
+            self.member_relay.asked(peer, message.public_key, now)
+        elif isinstance(message, Channel):
+            self.member_channels.received(peer, message, now)
+        elif isinstance(message, NoChannel):
+            self.member_relay.declined(peer, message.public_key, now)
+            self.member_channels.refused(peer, message, now)
         else:
             self.drops.count(DropReason.UNKNOWN_KIND)
 
-    def _unwrap(self, source: Address, header: bytes) -> bool:
-        return self.rendezvous.is_relay(source)
+    def _unwrap(self, source: Address, header: bytes) -> Via | None:
+        if self.rendezvous.is_relay(source):
+            return source, header
+        return self.member_channels.way_of(source, header)
+
+    def _receive_relayed(self, source: Address, data: memoryview, size: int, now: float) -> int:
+        return self.member_relay.relay.forward(source, data, size, now, self._trains.append)
 
     def _receive_other(self, source: Address, datagram: bytes, now: float) -> None:
-        if datagram[0] == Outer.KEY_REPLY:
+        if datagram[0] <= stun.FIRST_BYTE_MAX:
+            self.nat.receive(source, datagram, now)
+        elif datagram[0] == Outer.KEY_REPLY:
             self.rendezvous.receive_key_reply(source, datagram, now)
         else:
             self.drops.count(DropReason.UNKNOWN_TYPE)
 
-    # ---- what the parts need of us (LinkNode, RendezvousNode, PathNode)
+    # ---- what the parts need of us (LinkNode, RendezvousNode, PathNode, PunchingNode)
 
     def make_supernode_peer(self, link: SupernodeLink, public_key: bytes) -> Peer | None:
         """None when the key is somebody's already: two names for one supernode, or a lie."""
@@ -482,19 +617,108 @@ class EdgeEngine(Node[Peer]):
     def make_registration(self, sequence: int) -> Register:
         identity = self.identity
         return Register(
-            sequence, self.settings.authority, identity.certificate, identity.instance, self.care.candidates()
+            sequence,
+            self.settings.authority,
+            identity.certificate,
+            identity.instance,
+            self.punching.candidates(),
+            self.nat.lasting_report(),
+            relays=self.relays_for_others(),
         )
+
+    def relays_for_others(self) -> bool:
+        """Whether our file and our certificate say so."""
+        if not self.settings.relay_for_others:
+            return False
+        own = membership.admit(
+            self.identity.certificate,
+            self.settings.authority,
+            self.identity.static.public,
+            self._turned_at + self._wall_offset,
+        )
+        return isinstance(own, Member) and Capability.RELAY in own.capabilities
+
+    def path_chosen(self, edge: RemoteEdge, now: float) -> None:
+        """Another path to it may be selected now, or none; it may have come up or gone down."""
+        leg = edge.direct_via
+        if leg != edge.leg:
+            if leg is not None:
+                self.strangers.found(leg[0][0])
+            if edge.leg is not None:
+                self.strangers.lost(edge.leg[0][0])
+            edge.leg = leg
+            self.member_relay.leg_changed(edge, now)
+            self.member_channels.leg_changed(edge, now)
+        self.punching.path_chosen(edge, now)
+
+    def hinted(self, edge: RemoteEdge, now: float) -> None:
+        """A directory, or its certificate, says anew whether it relays for others."""
+        self.member_channels.hinted(edge, now)
+
+    def relay_name(self, via: Via) -> str | None:
+        """Who relays on this way: a supernode or a member; None when nobody does, or nobody that is known."""
+        if not via[1]:
+            return None
+        member = self.member_channels.relay_of(via)
+        names = [link.name for link in self.rendezvous.links if via[0] in link.addresses]
+        return member.label if member is not None else next(iter(names), None)
 
     def observed_changed(self, now: float) -> None:
         """A supernode sees us at another address: tell the directory, and the peers."""
+        self.mapped_check.doubt(now)
+        self._candidates_changed(now)
+
+    def _candidates_changed(self, now: float) -> None:
         for link in self.rendezvous.links:
             link.renew_soon(now)
         for edge in self.edges.values():
             if edge.up:
-                self.care.call(edge, now)
+                self.punching.changed(edge, now)
+
+    def set_mapped(self, addresses: list[Address], now: float) -> None:
+        """Outside addresses at which we are reached, by a port mapping: candidates from now on."""
+        if self.punching.set_mapped(addresses):
+            self._candidates_changed(now)
+
+    def nat_report(self) -> NatReport:
+        """What we know of the NAT before us, for a Call or a registration."""
+        return self.nat.report()
+
+    def nat_changed(self, now: float) -> None:
+        """The report is another one in more than its last port, or STUN servers see us elsewhere."""
+        for link in self.rendezvous.links:
+            link.renew_soon(now)
+        self.punching.nat_changed(self.edges.values(), now)
+
+    def nat_sampled(self, now: float) -> None:
+        """The last port of the report is fresh (`nat.sample`)."""
+        self.punching.nat_sampled(now)
+
+    def sample_nat(self, now: float) -> bool:
+        """Ask which port a sequential NAT took last; False when there is nothing to wait for."""
+        return self.nat.sample(now)
+
+    def goes_first(self, peer: Peer) -> bool:
+        """Of two that do something by turns; the other end comes to the opposite."""
+        return self.identity.static.public < peer.public_key
+
+    def send_opener(self, peer: Peer, address: Address, ttl: int, now: float, *, spray: bool = False) -> None:
+        """A datagram with this TTL that says nothing, should it arrive."""
+        if not self._may_send(address, now, spray=spray):
+            return
+        keypair = peer.session.sealing_keypair(now)
+        if keypair is None:
+            self._openers.append((address, BINDING_INDICATION, ttl))
+            return
+        for data, _ in keypair.seal((b"",), b"", self._arena):
+            self._openers.append((address, bytes(data), ttl))
+
+    def close_side_sockets(self, numbers: list[int]) -> None:
+        self._closing += numbers
 
     def address_changed(self, now: float) -> None:
         """The NAT before us has another address, or gave us another port: no hole that we punched is left."""
+        self.mapped_check.doubt(now)
         self._moved(now)
 
     def link_lost(self, link: SupernodeLink, now: float) -> None:
@@ -502,12 +726,22 @@ class EdgeEngine(Node[Peer]):
         for edge in self.edges.values():
             via = edge.channels.get(link)
             if via is not None:
-                edge.paths.fail(via, now)
+                edge.paths.fail(via, "its supernode is lost", now)
                 self.care.choose(edge, now)
                 self.wake(edge, now)
 
+    def relay_asked(self, via: Via, now: float) -> None:
+        """A path by this relay is probed: does the relay itself live, and hear us?"""
+        for link in self.links_at(via[0]):
+            link.check(now)
+
+    def links_at(self, address: Address) -> list[SupernodeLink]:
+        return [link for link in self.rendezvous.links if link.peer is not None and link.peer.is_at(address)]
+
     def observed_addresses(self) -> list[Address]:
-        return self.rendezvous.observed_addresses()
+        """Where our main sockets are seen: by supernodes, and by STUN servers."""
+        known = list(dict.fromkeys(self.rendezvous.observed_addresses()))
+        return known + self.nat.more_addresses(known)
 
     def send_plain(self, datagram: bytes, address: Address) -> None:
         self._send_raw(datagram, (address, b""))

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from l2mesh.core.mapping_values import Verdict
+from l2mesh.wire.address import Address
+
 
 @dataclass(frozen=True, slots=True)
 class SupernodeReached:
@@ -81,6 +84,15 @@ class ProbeAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class MappingChecked:
+    """Whether supernodes reach us at an address that a router mapped to us; `detail` in words."""
+
+    address: Address
+    verdict: Verdict
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeRegistered:
     """At a supernode: a member of a network came."""
 
@@ -107,6 +119,7 @@ Event = (
     | StationMoved
     | PeerRefused
     | ProbeAnswered
+    | MappingChecked
     | EdgeRegistered
     | EdgeLeft
 )

@@ -56,6 +56,8 @@ class ForwardingDatabase(Generic[T]):
         self.ageing_time = ageing_time
         self.limit = limit
         self.limit_per_port = limit_per_port
+        self.version = 0
+        """Changes whenever another port would be the answer for some station."""
         self._stations: dict[bytes, Station[T]] = {}
         self._count: dict[T, int] = {}
 
@@ -115,6 +117,7 @@ class ForwardingDatabase(Generic[T]):
     def remove(self, key: bytes) -> None:
         station = self._stations.pop(key, None)
         if station is not None:
+            self.version += 1
             self._count[station.port] -= 1
             if not self._count[station.port]:
                 del self._count[station.port]
@@ -133,5 +136,6 @@ class ForwardingDatabase(Generic[T]):
             self.remove(key)
 
     def _insert(self, key: bytes, station: Station[T]) -> None:
+        self.version += 1
         self._stations[key] = station
         self._count[station.port] = self._count.get(station.port, 0) + 1

@@ -2,10 +2,15 @@
 
 Doors, for the driver (the real loop, the simulator, a test):
 
-    in    receive_datagrams(bursts, now)       out   take_datagrams() -> trains
-          handle_timer(now)                          next_deadline() -> instant or None
-          set_local_addresses, set_wall_clock        take_events() -> events
-          start(now), close(now)
+    in    receive_datagrams(bursts, now)       out   take_openers() -> datagrams with a TTL, before the trains
+          handle_timer(now)                          take_datagrams() -> trains
+          receive_send_error(...)                    take_closing() -> side sockets done with, after the trains
+          set_local_addresses, set_wall_clock        next_deadline() -> instant or None
+          start(now), close(now)                     take_events() -> events
+
+A side socket is one more UDP socket beside the main one of each IP version. Its number is part of the addresses
+seen from it (wire.address.SideAddress). An edge's is opened by the first datagram to such an address and closed by
+take_closing; a supernode's are those it listens on beyond the first of each IP version.
 
 `now` is in seconds on a clock that counts sleep (CLOCK_BOOTTIME). Buffers that come in are valid during the call,
 buffers that go out until the next call.
@@ -36,6 +41,9 @@ from l2mesh.wire.outer import (
 Burst = tuple[Address, memoryview, int]
 """In: source, contiguous datagrams, size of each (the last may be shorter)."""
 
+Opener = tuple[Address, bytes, int]
+"""Out: destination, one datagram, the TTL (IPv6: hop limit) it is to be sent with."""
+
 ASLEEP_S: Final = 10.0
 """No engine rests this long between two turns while it has peers: the host was suspended, or we were stopped."""
 
@@ -51,6 +59,8 @@ class Node(SessionNode[P]):
         self.local_ports: dict[int, int] = {}
         self._taken = True
         self._events: list[Event] = []
+        self._openers: list[Opener] = []
+        self._closing: list[int] = []
         self._turned_at = now
 
     # ---- doors
@@ -77,6 +87,25 @@ class Node(SessionNode[P]):
         self._taken = True
         trains, self._trains = self._trains, []
         return trains
+
+    def take_openers(self) -> list[Opener]:
+        """Datagrams to send before those of take_datagrams, each with its own TTL."""
+        openers, self._openers = self._openers, []
+        return openers
+
+    def take_closing(self) -> list[int]:
+        """Numbers of side sockets to close once the datagrams are sent; one that is used again opens anew."""
+        closing, self._closing = self._closing, []
+        return closing
+
+    def receive_send_error(self, address: Address, errno: int, local: bool, now: float) -> None:
+        """A datagram to `address` did not get there. `local`: this host refused to send it (no route, link down).
+        Else an ICMP error came back, which anybody can forge: it may raise doubt, and no more.
+
+        `errno` is Linux's (ECONNREFUSED, EHOSTUNREACH, EMSGSIZE ...). Nothing is done about it here: a subclass
+        that does begins by calling this.
+        """
+        self._begin(now)
 
     def take_events(self) -> list[Event]:
         events, self._events = self._events, []
@@ -106,9 +135,10 @@ class Node(SessionNode[P]):
     @abstractmethod
     def _receive_control(self, peer: P, message: Control, via: Via, now: float) -> None: ...
 
-    def _unwrap(self, source: Address, header: bytes) -> bool:
-        """Whether a relayed datagram with this header may come from this source, to be opened by us."""
-        return False
+    def _unwrap(self, source: Address, header: bytes) -> Via | None:
+        """The way by which a relayed datagram with this header came from this source; None: it is not for us to
+        open."""
+        return None
 
     def _receive_relayed(self, source: Address, data: memoryview, size: int, now: float) -> int:
         """A burst that begins with relayed datagrams that are not for us to open; how many bytes they are."""
@@ -147,14 +177,15 @@ class Node(SessionNode[P]):
             elif kind == Outer.RELAYED:
                 header = bytes(data[offset : offset + RELAY_HEADER_SIZE])
                 end = min(offset + size, length)
-                if not self._unwrap(source, header):
+                via = self._unwrap(source, header)
+                if via is None:
                     offset += self._receive_relayed(source, data[offset:], size, now)
                     continue
                 inner = offset + RELAY_HEADER_SIZE
                 if inner < end and data[inner] == Outer.DATA:
-                    offset = self._receive_data(data, offset, size, (source, header), now)
+                    offset = self._receive_data(data, offset, size, via, now)
                 else:
-                    self._receive_single(bytes(data[inner:end]), (source, header), now)
+                    self._receive_single(bytes(data[inner:end]), via, now)
                     offset = end
             else:
                 end = min(offset + size, length)

@@ -71,6 +71,7 @@ class Peer:
         self.name = ""
         self.instance = b""  # of the run of its program that the session is with
         self.next_instance = b""  # of session.next
+        self.next_via: Via | None = None  # by which the response went that made session.next
         self.session = Session()
         self.initiation: Initiation | None = None
         self.mac1_key = mac.mac1_key(public_key, psk)
@@ -91,12 +92,17 @@ class Peer:
 
         self.last_received_at = float("-inf")
         self.handshake_at: float | None = None
+        self.handshake_rtt: float | None = None
         self.rx_bytes = self.tx_bytes = 0
 
     @property
     def label(self) -> str:
         """Its name, or the beginning of its key while nobody told us a name."""
         return self.name or encode_key(self.public_key)[:12]
+
+    def is_at(self, address: Address) -> bool:
+        """Whether its genuine datagrams come from there."""
+        return self.via is not None and self.via[0] == address
 
     def retry_after(self, now: float, chance: float) -> float:
         """Seconds to the next initiation after the one sent now. `chance`: 0 to 1."""

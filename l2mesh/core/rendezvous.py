@@ -32,8 +32,8 @@ from l2mesh.wire.outer import parse_key_reply, relay_header
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from l2mesh.core.path_care import PathCare
     from l2mesh.core.peer import Peer, Via
+    from l2mesh.core.punching import Punching
     from l2mesh.core.remote_edge import RemoteEdge
     from l2mesh.wire.address import Address
 
@@ -48,7 +48,8 @@ class RendezvousNode(LinkNode, Protocol):
     edges: dict[bytes, RemoteEdge]
 
     def edge_for(self, public_key: bytes, now: float) -> RemoteEdge | None: ...
-    def let_go(self, edge: RemoteEdge) -> None: ...
+    def let_go(self, edge: RemoteEdge, now: float) -> None: ...
+    def hinted(self, edge: RemoteEdge, now: float) -> None: ...
     def try_initiation_on(self, peer: RemoteEdge, via: Via, now: float) -> None: ...
 
 
@@ -58,7 +59,7 @@ class Rendezvous:
     def __init__(
         self,
         node: RendezvousNode,
-        care: PathCare,
+        punching: Punching,
         supernodes: Sequence[tuple[str, bytes | None]],
         *,
         relays: bool,
@@ -67,7 +68,7 @@ class Rendezvous:
         self.links = [SupernodeLink(node, name, key) for name, key in supernodes]
         self.by_peer: dict[Peer, SupernodeLink] = {}
         self._node = node
-        self._care = care
+        self._punching = punching
         self._relays = relays
         self._deadlines: Deadlines[SupernodeLink] = Deadlines()
 
@@ -130,15 +131,15 @@ class Rendezvous:
         """Whether relayed datagrams may come from there."""
         return self._relays and any(source in link.addresses for link in self.links)
 
-    def request_channels(self, edge: RemoteEdge, now: float) -> None:
-        """Ask every supernode that lists a peer for a relay to it."""
-        for link in self.links:
-            if link in edge.listed_by:
-                self._request_channel(link, edge, now)
+    def request_channels(self, edge: RemoteEdge, now: float) -> bool:
+        """Ask every supernode that lists a peer for a relay to it; False when there is none."""
+        asked = [self._request_channel(link, edge, now) for link in self.links if link in edge.listed_by]
+        return any(asked)
 
-    def _request_channel(self, link: SupernodeLink, edge: RemoteEdge, now: float) -> None:
-        if self._relays and link.peer is not None:
-            self._node.send_control(link.peer, ChannelRequest(edge.public_key), now)
+    def _request_channel(self, link: SupernodeLink, edge: RemoteEdge, now: float) -> bool:
+        if not self._relays or link.peer is None:
+            return False
+        return self._node.send_control(link.peer, ChannelRequest(edge.public_key), now)
 
     def renew_channels(self, link: SupernodeLink, now: float) -> None:
         """This supernode forgot its channels, or is reached at another address: ask for them anew.
@@ -171,7 +172,7 @@ class Rendezvous:
             ):
                 self._request_channel(link, edge, now)
         for key in changes.gone:
-            self._unlisted(link, key)
+            self._unlisted(link, key, now)
 
     def _listed(self, link: SupernodeLink, entry: Entry, now: float, *, we_are_new: bool) -> None:
         edge = self._node.edge_for(entry.public_key, now)
@@ -179,22 +180,26 @@ class Rendezvous:
             return
         edge.listed_by.add(link)
         edge.name = edge.name or entry.name
-        self._care.add_candidates(edge, entry.candidates, now)
+        known = [one.directory.entries.get(entry.public_key) for one in self.links]
+        edge.says_it_relays = any(one is not None and one.relays for one in known)
+        self._node.hinted(edge, now)
+        self._punching.listed(edge, link, entry, now)
         if edge.wanted_at is None:
             edge.attempts = 0
             edge.wanted_at = now if we_are_new else now + LEAVE_TO_NEWCOMER_S * (1 + self._node.chance())
         self._node.wake_peer(edge, max(now, edge.wanted_at))
 
-    def _unlisted(self, link: SupernodeLink, key: bytes) -> None:
+    def _unlisted(self, link: SupernodeLink, key: bytes, now: float) -> None:
         edge = self._node.edges.get(key)
         if edge is None:
             return
         edge.listed_by.discard(link)
+        self._punching.unlisted(edge, link)
         via = edge.channels.pop(link, None)
         if via is not None:
             edge.paths.remove(via)
         if not edge.listed_by and not edge.up:
-            self._node.let_go(edge)
+            self._node.let_go(edge, now)
 
     # ---- relay channels
 

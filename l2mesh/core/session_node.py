@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar
 
 from l2mesh.core import handshake
 from l2mesh.core.admission import Admission
-from l2mesh.core.arena import Arena
+from l2mesh.core.arena import ARENA_BUFFER_SIZE, Arena
 from l2mesh.core.deadlines import Deadlines
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.peer import COOKIE_LIFETIME_S, Identity, Initiation, Peer, Via
@@ -109,6 +109,10 @@ class SessionNode(ABC, Generic[P]):
     def _vias_to(self, peer: P, now: float) -> list[Via]:
         """The ways to try an initiation on, best first."""
 
+    def _vias_to_answer(self, peer: P, via: Via) -> list[Via]:
+        """The ways for the response to an initiation that came by `via`, the surest first."""
+        return [via]
+
     @abstractmethod
     def _turn_of(self, peer: P, now: float) -> float | None:
         """Do what the subclass has due for a peer; the instant of its next."""
@@ -141,7 +145,10 @@ class SessionNode(ABC, Generic[P]):
         self._abandon_initiation(peer)
         peer.next_instance = received.payload.instance
         self._install(peer, keypair, as_initiator=False)
-        self._send_raw(response, via)
+        vias = self._vias_to_answer(peer, via)
+        peer.next_via = vias[0]
+        for each in vias:
+            self._send_raw(response, each)
         self.wake(peer, now + REJECT_AFTER_S)
 
     def _peer_to_answer(self, received: handshake.Received, now: float) -> P | DropReason:
@@ -176,6 +183,7 @@ class SessionNode(ABC, Generic[P]):
         except BadPacket:
             self.drops.count(DropReason.NOT_AUTHENTIC)
             return
+        peer.handshake_rtt = now - peer.initiation.sent_at
         self._abandon_initiation(peer)
         if not self._admit_responder(peer, payload, now):
             self.drops.count(DropReason.NOT_A_MEMBER)
@@ -196,9 +204,13 @@ class SessionNode(ABC, Generic[P]):
 
     def _confirm(self, peer: P, keypair: Keypair, via: Via, now: float) -> None:
         before = peer.session.keypairs()
+        peer.handshake_rtt = now - keypair.created_at
         peer.session.confirm(keypair)
         self._forget_indices(before, peer.session.keypairs())
-        self._new_session(peer, peer.next_instance, via, now)
+        # What came directly may have overtaken the rest, on a way that leads here only. That the response got
+        # there is sure, and a relay carries both ways.
+        round_trip = via if via[1] or peer.next_via is None else peer.next_via
+        self._new_session(peer, peer.next_instance, round_trip, now)
 
     def _new_session(self, peer: P, instance: bytes, via: Via, now: float) -> None:
         restarted = instance != peer.instance
@@ -318,6 +330,20 @@ class SessionNode(ABC, Generic[P]):
         peer.tx_bytes += sent
         return True
 
+    def send_both(self, peer: P, plaintexts: Iterable[Buffer], vias: tuple[Via, Via], now: float) -> bool:
+        """Seal once and send the same datagrams on two ways, so that the peer takes each once; False without a
+        session.
+        """
+        keypair = peer.session.sealing_keypair(now)
+        if keypair is None:
+            return False
+        for data, size in keypair.seal(plaintexts, b"", self._arena):
+            for address, prefix in vias:
+                for train, train_size in wrapped(data, size, prefix):
+                    self._trains.append((address, train, train_size))
+                    peer.tx_bytes += len(train)
+        return True
+
     def send_control(self, peer: P, message: Control, now: float, via: Via | None = None) -> bool:
         """False when there is no session, or no way, to send it."""
         via = via or peer.via
@@ -342,3 +368,13 @@ class SessionNode(ABC, Generic[P]):
     def _chance(self) -> float:
         """0 to 1, evenly."""
         return int.from_bytes(self._random_bytes(2), "big") / 65536
+
+
+def wrapped(train: Buffer, size: int, prefix: bytes) -> list[tuple[Buffer, int]]:
+    """A train with `prefix` in front of each datagram, as trains that a socket takes."""
+    if not prefix:
+        return [(train, size)]
+    datagrams = [prefix + train[start : start + size] for start in range(0, len(train), size)]
+    size += len(prefix)
+    most = max(1, ARENA_BUFFER_SIZE // size)
+    return [(b"".join(datagrams[start : start + most]), size) for start in range(0, len(datagrams), most)]

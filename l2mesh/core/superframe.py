@@ -8,7 +8,9 @@ waits for it.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import islice
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from l2mesh.core.drops import DropReason, Drops
@@ -39,6 +41,12 @@ if TYPE_CHECKING:
 
 # writev takes 1024 buffers.
 SLICES_MAX: Final = 1000
+
+
+@cache
+def _headers_at(length: int) -> Struct:
+    """A segment's header, and `length` bytes of the headers of its frame."""
+    return Struct(f"{SEGMENT_HEADER.format}{length}s")
 
 
 class Superframe:
@@ -82,19 +90,17 @@ class Superframe:
         frame = self.frame
         size, step = sizes
         headers = segment_headers(self._head, self.shape, size)
-        put_header = SEGMENT_HEADER.pack_into
+        put = _headers_at(len(headers)).pack_into
         header = segment_header(self.shape.gso, len(headers), superframe_id)
         before = SEGMENT_HEADER_SIZE + len(headers)
         whole = before + step
         first = virtio.HEADER_SIZE - SEGMENT_HEADER_SIZE
         last = first + (self.payload - 1) // step * step
         for at in range(first, last, step):
-            put_header(frame, at, header)
-            frame[at + SEGMENT_HEADER_SIZE : at + before] = headers
+            put(frame, at, header, headers)
             yield frame[at : at + whole]
             header += step
-        put_header(frame, last, header | LAST)
-        frame[last + SEGMENT_HEADER_SIZE : last + before] = headers
+        put(frame, last, header | LAST, headers)
         yield frame[last:]
 
     def frames(self) -> Iterator[bytearray]:

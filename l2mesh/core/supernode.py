@@ -7,9 +7,11 @@ It sees addresses and sizes, never a frame.
 Doors: those of node.py.
 
     key request     answered with the public key, by no more bytes than the request had
+    STUN            answered (stun_server.py)
     Register        checked, answered with the observed address and a lease; others get a hint
     Directory...    answered with pages of changes
     ChannelRequest  both ends get their channel
+    ReachRequest    answered with one probe to an address of the edge's own (mapped_probe.py)
     relayed         forwarded (relay.py)
 
 An edge's address is where its last genuine datagram came from: so it moves with the edge.
@@ -21,7 +23,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Final
 
-from l2mesh.core import handshake, membership
+from l2mesh.core import handshake, mapped_probe, membership
 from l2mesh.core.candidates import Origin, bounded, make_candidate
 from l2mesh.core.drops import DropReason
 from l2mesh.core.events import EdgeLeft, EdgeRegistered
@@ -30,8 +32,11 @@ from l2mesh.core.peer import Identity, Peer, Role, Via
 from l2mesh.core.registry import MEMBERS_MAX, NETWORKS_MAX, NetworkRegistry, Registration
 from l2mesh.core.relay import DEFAULT_NETWORK_RATE, DEFAULT_PAIR_RATE, Relay
 from l2mesh.core.session_node import Surroundings
+from l2mesh.core.stun_server import StunServer
+from l2mesh.core.token_bucket import TokenBucket
 from l2mesh.crypto.keys import encode_key
-from l2mesh.wire.address import Address, format_address
+from l2mesh.wire import stun
+from l2mesh.wire.address import Address, format_address, parse_ip
 from l2mesh.wire.control import (
     Channel,
     ChannelRequest,
@@ -39,6 +44,9 @@ from l2mesh.wire.control import (
     DirectoryHint,
     DirectoryRequest,
     Goodbye,
+    ReachProbe,
+    ReachReply,
+    ReachRequest,
     Refused,
     Register,
     Registered,
@@ -81,6 +89,7 @@ class RegisteredPeer(Peer):
     def __init__(self, public_key: bytes, psk: bytes) -> None:
         super().__init__(public_key, Role.EDGE, psk)
         self.network: Network | None = None
+        self.reach_requests: TokenBucket | None = None
 
 
 class Network:
@@ -104,9 +113,12 @@ class SupernodeEngine(Node[RegisteredPeer]):
         super().__init__(identity, surroundings, now, initiations_per_second=INITIATIONS_PER_SECOND)
         self.settings = settings
         self.networks: dict[bytes, Network] = {}
+        self.listening: list[Address] = []
+        """What we listen on. Plain: a main socket (at most one of each IP version); SideAddress: another one."""
         self.relay = Relay(
             self.drops, self._random_bytes, pair_rate=settings.pair_rate, network_rate=settings.network_rate
         )
+        self.stun = StunServer(self.drops, now)
         self._hints: dict[Network, None] = {}  # a set in order of time, so that a run can be repeated
         self._hints_from = now
 
@@ -134,6 +146,15 @@ class SupernodeEngine(Node[RegisteredPeer]):
         hint_at = max(self._hints_from, min(network.hint_at for network in self._hints))
         return hint_at if peers_at is None else min(hint_at, peers_at)
 
+    def set_listening(self, listening: list[Address]) -> None:
+        """The bound (host, port) of every socket; a host may be unspecified (0.0.0.0 or ::)."""
+        self.listening = listening
+        self.stun.set_addresses(listening, self.local_hosts)
+
+    def set_local_addresses(self, hosts: list[str], ports: dict[int, int], now: float) -> None:
+        super().set_local_addresses(hosts, ports, now)
+        self.stun.set_addresses(self.listening, hosts)
+
     def set_networks(self, networks: frozenset[bytes]) -> None:
         """Serve only these authorities from now on (empty: any); who is of another is told at its next renewal."""
         self.settings = replace(self.settings, networks=networks)
@@ -144,6 +165,11 @@ class SupernodeEngine(Node[RegisteredPeer]):
         return self.relay.forward(source, data, size, now, self._trains.append)
 
     def _receive_other(self, source: Address, datagram: bytes, now: float) -> None:
+        if datagram[0] <= stun.FIRST_BYTE_MAX:
+            answer = self.stun.answer(source, datagram, now)
+            if answer is not None:
+                self._send_raw(answer[0], (answer[1], b""))
+            return
         if datagram[0] != Outer.KEY_REQUEST:
             self.drops.count(DropReason.UNKNOWN_TYPE)
             return
@@ -212,6 +238,8 @@ class SupernodeEngine(Node[RegisteredPeer]):
             self._answer_directory(peer, message, now)
         elif isinstance(message, ChannelRequest):
             self._open_channel(peer, message.public_key, now)
+        elif isinstance(message, ReachRequest):
+            self._probe_reach(peer, message, via, now)
         elif isinstance(message, Unregister | Goodbye):
             self._drop(peer, "it left", now)
         else:
@@ -308,6 +336,23 @@ class SupernodeEngine(Node[RegisteredPeer]):
         if channels is not None:
             self.send_control(peer, Channel(public_key, channels[0]), now)
             self.send_control(other.peer, Channel(peer.public_key, channels[1]), now)
+
+    def _probe_reach(self, peer: RegisteredPeer, request: ReachRequest, via: Via, now: float) -> None:
+        """One probe, sealed for the edge itself, to where a router says that it maps."""
+        if peer.network is None:
+            return
+        if peer.reach_requests is None:
+            rate, burst = mapped_probe.REQUESTS_PER_SECOND, mapped_probe.REQUESTS_BURST
+            peer.reach_requests = TokenBucket(rate, burst, now)
+        if not peer.reach_requests.take(1, now):
+            self.drops.count(DropReason.RATE_LIMITED)
+            return
+        target = (parse_ip(request.ip), request.port)
+        refusal = mapped_probe.refusal(target, via[0])
+        self.send_control(peer, ReachReply(request.transaction, refusal), now)
+        if not refusal:
+            way = mapped_probe.seen_from(target, via[0], self.listening)
+            self.send_control(peer, ReachProbe(request.transaction), now, (way, b""))
 
     # ---- hints
 

@@ -34,7 +34,11 @@ PROBE_AFTER_S: Final = 2.0
 LOST_AFTER_S: Final = 3.5
 LOST_AFTER_PROBES: Final = 2
 REPEAT_AFTER_S: Final = 1.0
+CHECK_AFTER_S: Final = 0.2
+"""However many peers' paths by it are in doubt, it is probed for them only so often."""
 ASK_KEY_AFTER_S: Final = (0.5, 1.0, 2.0, 4.0, 5.0)
+ASK_DIRECTORY_AFTER_S: Final = (1.0, 2.0, 4.0, 5.0)
+"""An unanswered request for the directory is repeated: the supernode may be busy with ten thousand others'."""
 REFUSED_FOR_S: Final = 60.0
 RENEWALS_PER_LEASE: Final = 3
 RENEWAL_JITTER: Final = 0.2
@@ -92,7 +96,10 @@ class SupernodeLink:
         self._repeat_at = 0.0
         self._renew_at = 0.0
         self._request_at = 0.0
+        self._requests = 0
+        """For the directory, since the last page."""
         self._probe_at = 0.0
+        self._checked_at = float("-inf")
         self._probes: dict[bytes, float] = {}
 
     # ---- facts
@@ -173,9 +180,19 @@ class SupernodeLink:
             self._renewing = False
             self._node.wake_link(self, now)
 
+    def check(self, now: float) -> None:
+        """It, or our NAT's mapping to it, may be gone: probe it now. Where only the mapping was, that makes a new
+        one, and tells it where we are now, so that what it relays comes through again.
+        """
+        if self.peer is None or now - self._checked_at < CHECK_AFTER_S:
+            return
+        self._checked_at = self._probe_at = now
+        self._node.wake_link(self, now)
+
     def page_received(self, now: float) -> None:
         """A page of the directory came: the next may be asked for at once."""
         self._request_at = now
+        self._requests = 0
         self._node.wake_link(self, now)
 
     def reconnect(self, now: float) -> None:
@@ -221,7 +238,8 @@ class SupernodeLink:
         request = self.directory.request()
         if request is not None and now >= self._request_at:
             self._node.send_control(self.peer, request, now)
-            self._request_at = now + REPEAT_AFTER_S
+            self._request_at = now + ASK_DIRECTORY_AFTER_S[min(self._requests, len(ASK_DIRECTORY_AFTER_S) - 1)]
+            self._requests += 1
         next_at = min(self._renew_at, self._probe(now))
         return min(next_at, self._request_at) if request is not None else next_at
 
@@ -280,6 +298,7 @@ class SupernodeLink:
         self._renew_at = now + message.lease / RENEWALS_PER_LEASE * (1 - RENEWAL_JITTER * self._node.chance())
         self.directory.learn_version(message.epoch, message.version)
         self._request_at = now
+        self._requests = 0
         changed, self.observed = observed != self.observed, observed
         if first:
             self._node.tell(SupernodeReached(self.name, format_address(observed)))

@@ -28,6 +28,11 @@ BRIDGE_GROUP: Final = bytes.fromhex("0180c20000")
 """First five bytes of the addresses no bridge forwards (802.1Q, table 8-1); the sixth is 00 to 0F."""
 
 
+REMEMBERED_S: Final = 1.0
+REMEMBERED_MAX: Final = 4096
+"""Headers: a peer may send as many as it likes."""
+
+
 class Port(Enum):
     """What a station's port may be beside a peer's key."""
 
@@ -72,6 +77,9 @@ class Switch:
     """The FDB and what is asked of it in batches.
 
     Doors: `sort` for frames from the TAP, `admit` for one frame from a peer.
+
+    Frames are mostly of few flows, so what was decided for an Ethernet header is remembered until the FDB changes,
+    and for REMEMBERED_S at most: so long a station's age may be wrong.
     """
 
     def __init__(
@@ -84,23 +92,31 @@ class Switch:
         self.fdb = fdb
         self._drops = drops
         self._moved = moved
+        self._decided: dict[bytes, Decision] = {}
+        self._admitted: dict[bytes, bytes] = {}
+        self._version = -1
+        self._until = 0.0
+
+    def _forget_if_changed(self, now: float) -> None:
+        """Hot."""
+        if self.fdb.version != self._version or now >= self._until:
+            self._version, self._until = self.fdb.version, now + REMEMBERED_S
+            self._decided.clear()
+            self._admitted.clear()
 
     def sort(self, frames: list[memoryview], now: float) -> tuple[dict[bytes, list[memoryview]], list[memoryview]]:
-        """(frames by peer key, frames to flood) of a batch from the TAP, in order. Hot.
-
-        Frames of a batch are mostly of a few flows, so each Ethernet header is decided once.
-        """
+        """(frames by peer key, frames to flood) of a batch from the TAP, in order. Hot."""
+        self._forget_if_changed(now)
         unicast: dict[bytes, list[memoryview]] = {}
         flood: list[memoryview] = []
-        decided: dict[bytes, Decision] = {}
-        fdb = self.fdb
+        decided = self._decided
         for frame in frames:
             # Type and TCI too: a tag's VID is part of the decision; of an untagged frame these are two bytes
             # of its payload's start, which a flow has in common (IP version, TOS).
             header = bytes(frame[VIRTIO : VIRTIO + 16])
             decision = decided.get(header)
             if decision is None:
-                decision = decided[header] = decide(fdb, header, now)
+                decision = self._decide(header, now)
             if decision is Port.FLOOD:
                 flood.append(frame)
             elif isinstance(decision, bytes):
@@ -112,6 +128,12 @@ class Switch:
                 self._drops.count(decision)  # type: ignore[arg-type]  # Port.LOCAL is never decided
         return unicast, flood
 
+    def _decide(self, header: bytes, now: float) -> Decision:
+        decision = decide(self.fdb, header, now)
+        if len(self._decided) < REMEMBERED_MAX:
+            self._decided[header] = decision
+        return decision
+
     def admit(self, first: Buffer, peer: bytes, allowed: frozenset[bytes], now: float) -> bool:
         """Whether a frame from a peer may go to the TAP; learns its source. Hot.
 
@@ -119,6 +141,16 @@ class Switch:
         empty means any.
         """
         header = bytes(first[VIRTIO : VIRTIO + 18])
+        self._forget_if_changed(now)
+        if self._admitted.get(header) == peer:
+            return True
+        if not self._is_admitted(header, peer, allowed, now):
+            return False
+        if len(self._admitted) < REMEMBERED_MAX:
+            self._admitted[header] = peer
+        return True
+
+    def _is_admitted(self, header: bytes, peer: bytes, allowed: frozenset[bytes], now: float) -> bool:
         source = header[6:12]
         if source[0] & 1:
             self._drops.count(DropReason.BAD_SOURCE)

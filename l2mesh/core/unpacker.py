@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from l2mesh.core.bundle import read_bundles
+from l2mesh.core.bundle import read_bundles, read_lone_bundle
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.fragment import Reassembler
 from l2mesh.core.slim_udp import join_slim
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from l2mesh.core.run_headers import Delivery
     from l2mesh.wire.ethernet import Buffer
+
+
+_BUNDLE = bytes((BUNDLE,))
 
 
 class Unpacker:
@@ -41,6 +44,10 @@ class Unpacker:
         """
         # Bytes are the fastest to search and to slice, and what decrypt() returns anyway.
         batch = [one if type(one) is bytes else bytes(one) for one in plaintexts]
+        if len(batch) == 1 and batch[0][:1] == _BUNDLE:
+            lone = read_lone_bundle(batch[0])
+            if lone is not None:
+                return [lone]
         deliveries: list[Delivery] = []
         uso, drops = self._uso, self._drops
         at = 0

@@ -39,6 +39,9 @@ ADM_PORTS = 600
 
 MAPPING_SECONDS = 120  # as nf_conntrack_udp_timeout_stream
 
+# What a port mapping daemon lets in: l2mesh.lab.miniupnpd marks it, for a verdict of its own table would not do.
+LET_IN = "meta mark 0x6d accept"
+
 
 @dataclass(frozen=True, slots=True)
 class Nat:
@@ -74,6 +77,7 @@ def _table(
         type filter hook forward priority filter
         iifname != "wan" accept
         ct state established,related accept
+        {LET_IN}
         {accept}
         drop
     }}
@@ -259,6 +263,7 @@ table ip6 lab {{
         type filter hook forward priority filter
         iifname != "wan" accept
         ct state established,related accept
+        {LET_IN}
         icmpv6 type echo-request accept
         drop
     }}

@@ -4,8 +4,10 @@ Every wake-up is: read one bounded batch, hand it to the engine, send what the e
 timer. A lone frame is on the wire within the wake-up that found it.
 
     TAP readable ──────> receive_frames ────┐
-    UDP readable ──────> receive_datagrams ─┼─> take_datagrams -> UDP     (full: keep, stop reading the TAP)
-    timer, API calls ──> handle_timer, … ───┘   take_frames    -> TAP
+    UDP readable ──────> receive_datagrams ─┼─> take_openers   -> UDP, each with its TTL
+    UDP in error ──────> receive_send_error ┤   take_datagrams -> UDP     (full: keep, stop reading the TAP)
+    timer, API calls ──> handle_timer, … ───┘   take_closing   -> side sockets
+                                                take_frames    -> TAP
                                                 take_events    -> on_event
                                                 next_deadline  -> timer
 """
@@ -18,27 +20,29 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from l2mesh.shell.clock import now as boot_time
 from l2mesh.shell.errors import ShellError
+from l2mesh.shell.outlet import DatagramPort, Outlet
+from l2mesh.shell.readiness import Readiness
+from l2mesh.shell.side_sockets import SideSockets
+from l2mesh.wire.address import SideAddress, ip_version
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
+    from l2mesh.shell.outlet import Address, Buffer, Burst, Train
+    from l2mesh.shell.side_sockets import OpenSide
     from l2mesh.shell.statistics import PortStatistics
     from l2mesh.shell.tap import FramePort
 
-    Buffer = bytes | bytearray | memoryview
-    Address = tuple[str, int]
-    Train = tuple[Address, Buffer, int]
-    Burst = tuple[Address, memoryview, int]
-
 log = logging.getLogger(__name__)
 
-# While a socket is full the TAP rests, but peers still ask for answers and relaying: so many bytes may wait.
-BACKLOG_BYTES = 1 << 20
 # The loop's clock stands still while the machine sleeps, ours does not: look at least so often.
 LONGEST_TIMER = 1.0
 # Timers of uvloop have whole milliseconds, and one that fires early would fire again at once.
 TIMER_TICK = 0.001
+# Between two times that the engine is told of errors: what it sends because of one may cause the next, and anybody
+# can forge ICMP. The first is told at once.
+ERRORS_REST = 0.01
 
 
 class Engine(Protocol):
@@ -48,7 +52,10 @@ class Engine(Protocol):
     def receive_datagrams(self, bursts: list[Burst], now: float) -> None: ...
     def handle_timer(self, now: float) -> None: ...
     def next_deadline(self) -> float | None: ...
+    def receive_send_error(self, address: Address, errno: int, local: bool, now: float) -> None: ...
+    def take_openers(self) -> list[tuple[Address, bytes, int]]: ...
     def take_datagrams(self) -> list[Train]: ...
+    def take_closing(self) -> list[int]: ...
     def take_events(self) -> Sequence[Any]: ...
     def close(self, now: float) -> None: ...
 
@@ -58,49 +65,6 @@ class EdgeEngine(Engine, Protocol):
     def take_frames(self) -> Sequence[list[Buffer]]: ...
 
 
-class DatagramPort(Protocol):
-    """A UdpSocket, or something of equal rank in a test."""
-
-    @property
-    def version(self) -> int: ...
-    @property
-    def statistics(self) -> PortStatistics: ...
-    def fileno(self) -> int: ...
-    def receive_batch(self) -> list[Burst]: ...
-    def send(self, trains: Sequence[Train]) -> list[Train]: ...
-
-
-class Outlet:
-    """One UDP socket and the trains that wait for room in it."""
-
-    def __init__(self, port: DatagramPort) -> None:
-        self.port = port
-        self.waiting: list[Train] = []
-        self._waiting_bytes = 0
-
-    def send(self, trains: Sequence[Train]) -> None:
-        """Send, or keep; `waiting` tells which. What exceeds the bound is dropped and counted."""
-        if not self.waiting:
-            self._keep(self.port.send(trains))
-            return
-        for address, buffer, size in trains:
-            if self._waiting_bytes + len(buffer) > BACKLOG_BYTES:
-                self.port.statistics.drops["socket full"] += 1
-            else:
-                self.waiting.append((address, bytes(buffer), size))
-                self._waiting_bytes += len(buffer)
-
-    def drain(self) -> None:
-        """The socket has room again."""
-        waiting, self.waiting = self.waiting, []
-        self._keep(self.port.send(waiting))
-
-    def _keep(self, unsent: list[Train]) -> None:
-        if unsent or self._waiting_bytes:
-            self.waiting = unsent
-            self._waiting_bytes = sum(len(buffer) for _, buffer, _ in unsent)
-
-
 EngineT = TypeVar("EngineT", bound=Engine)
 ResultT = TypeVar("ResultT")
 
@@ -108,6 +72,8 @@ ResultT = TypeVar("ResultT")
 class Driver(Generic[EngineT]):
     """Doors: start(), call(door, *arguments), stop(). All else comes from the loop.
 
+    sockets              the main ones, at most one of each IP version, and numbered ones beside them
+    open_side            opens another one when the engine first sends by it (side_sockets.py); None: it cannot
     on_event(event)      every event of the engine
     on_failure(error)    the TAP is gone, and with it the purpose; the driver has stopped reading it
     """
@@ -120,14 +86,21 @@ class Driver(Generic[EngineT]):
         *,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = boot_time,
+        open_side: OpenSide | None = None,
         on_event: Callable[[Any], None] = lambda event: None,
         on_failure: Callable[[ShellError], None] = lambda error: log.error("%s", error),
     ) -> None:
         self.engine = engine
         self.tap = tap
-        self.unroutable = 0  # trains to an IP version that we have no socket of
+        self.unroutable = 0  # trains and openers for which we have no socket
         self._edge: Any = engine  # its two doors for frames are used only where there is a TAP
-        self._outlets = {socket.version: Outlet(socket) for socket in sockets}
+        self._mains: dict[int, Outlet] = {}
+        self._readiness: dict[int, Readiness] = {}  # of the main ones: each has its own, which needs no asking
+        self._sides = SideSockets((socket for socket in sockets if socket.number), open_side)
+        for socket in sockets:
+            if not socket.number:
+                self._readiness[socket.version] = Readiness()
+                self._mains[socket.version] = Outlet(socket, self._readiness[socket.version])
         self._loop = loop
         self._clock = clock
         self._on_event = on_event
@@ -135,39 +108,69 @@ class Driver(Generic[EngineT]):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._tap_reading = False
+        self._erring: dict[DatagramPort, None] = {}
+        self._errors_timer: asyncio.TimerHandle | None = None
+        self._errors_at = -math.inf
+        self._stopped = False
 
     def start(self) -> None:
-        for outlet in self._outlets.values():
-            self._loop.add_reader(outlet.port.fileno(), self._datagrams_wait, outlet.port)
+        for version, readiness in self._readiness.items():
+            self._loop.add_reader(readiness.fileno(), self._main_ready, self._mains[version])
+        self._loop.add_reader(self._sides.readiness.fileno(), self._sides_ready)
         self._read_tap(True)
         self.call(self.engine.start)
 
     def call(self, door: Callable[..., ResultT], *arguments: Any) -> ResultT:
-        """Knock at one door of the engine, with `now` as the last argument, and do what follows from it."""
+        """Knock at one door of the engine, with `now` as the last argument, and do what follows from it.
+
+        After stop() nothing follows.
+        """
         result = door(*arguments, self._clock())
-        self._flush()
+        if not self._stopped:
+            self._flush()
         return result
 
     def stop(self) -> None:
-        """Let the engine say goodbye, and leave the loop. Descriptors stay open: they are not ours."""
+        """Let the engine say goodbye, and leave the loop. The given descriptors stay open: they are not ours."""
+        if self._stopped:
+            return
         self.call(self.engine.close)
+        self._stopped = True
         self._read_tap(False)
-        for outlet in self._outlets.values():
-            self._loop.remove_reader(outlet.port.fileno())
-            self._loop.remove_writer(outlet.port.fileno())
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        for version, readiness in self._readiness.items():
+            self._loop.remove_reader(readiness.fileno())
+            self._mains[version].leave()
+            readiness.close()
+        self._loop.remove_reader(self._sides.readiness.fileno())
+        self._sides.close_all()
+        for timer in (self._timer, self._errors_timer):
+            if timer:
+                timer.cancel()
+        self._timer = self._errors_timer = None
 
     def statistics(self) -> dict[str, PortStatistics]:
-        """By "udp4", "udp6" and "tap"."""
-        found = {f"udp{version}": outlet.port.statistics for version, outlet in self._outlets.items()}
-        return found | ({"tap": self.tap.statistics} if self.tap else {})
+        """By "udp4", "udp6", "udp4.1" (one that was given), "side" (those that were opened) and "tap"."""
+        found = {f"udp{version}": outlet.port.statistics for version, outlet in self._mains.items()}
+        return found | self._sides.all_statistics() | ({"tap": self.tap.statistics} if self.tap else {})
 
     # Wake-ups
 
-    def _datagrams_wait(self, port: DatagramPort) -> None:
-        bursts = port.receive_batch()
+    def _main_ready(self, outlet: Outlet) -> None:
+        if outlet.waiting:
+            self._room_again(outlet)
+        self._receive(outlet, outlet.port.receive_batch())
+
+    def _sides_ready(self) -> None:
+        for outlet in self._sides.ready():
+            if outlet.left:
+                continue  # what came by the ones before it made the engine close it
+            if outlet.waiting:
+                self._room_again(outlet)
+            self._receive(outlet, self._sides.receive(outlet))
+
+    def _receive(self, outlet: Outlet, bursts: list[Burst]) -> None:
+        if outlet.port.errors:
+            self._plan_errors(outlet.port)
         if bursts:
             self.engine.receive_datagrams(bursts, self._clock())
             self._flush()
@@ -194,18 +197,33 @@ class Driver(Generic[EngineT]):
 
     def _room_again(self, outlet: Outlet) -> None:
         outlet.drain()
+        if outlet.port.errors:
+            self._plan_errors(outlet.port)
         if not outlet.waiting:
-            self._loop.remove_writer(outlet.port.fileno())
-            if not any(other.waiting for other in self._outlets.values()):
-                self._read_tap(True)
+            self._read_tap_if_there_is_room()
+
+    def _errors_wait(self) -> None:
+        self._errors_timer, self._errors_at = None, self._loop.time()
+        erring, self._erring = self._erring, {}
+        now = self._clock()
+        for port in erring:
+            for address, number, local in port.take_errors():
+                self.engine.receive_send_error(address, number, local, now)
+        self._flush()
 
     # What follows every call of the engine
 
     def _flush(self) -> None:
         engine = self.engine
+        openers = engine.take_openers()
+        if openers:
+            self._send_openers(openers)
         trains = engine.take_datagrams()
         if trains:
             self._send(trains)
+        closing = engine.take_closing()
+        if closing:
+            self._close_sides(closing)
         if self.tap:
             deliveries = self._edge.take_frames()
             if deliveries:
@@ -217,23 +235,65 @@ class Driver(Generic[EngineT]):
             self._arm(deadline)
 
     def _send(self, trains: list[Train]) -> None:
-        by_version: dict[int, list[Train]] = {}
+        """Hot."""
+        four: list[Train] = []
+        six: list[Train] = []
         for train in trains:
-            by_version.setdefault(6 if ":" in train[0][0] else 4, []).append(train)
-        for version, some in by_version.items():
-            outlet = self._outlets.get(version)
-            if outlet:
-                self._send_from(outlet, some)
+            address = train[0]
+            if isinstance(address, SideAddress):
+                self._send_from(self._outlet_to(address), [train])
+            elif ":" in address[0]:
+                six.append(train)
             else:
-                self.unroutable += len(some)
+                four.append(train)
+        if four:
+            self._send_from(self._mains.get(4), four)
+        if six:
+            self._send_from(self._mains.get(6), six)
 
-    def _send_from(self, outlet: Outlet, trains: list[Train]) -> None:
-        was_full = bool(outlet.waiting)
+    def _send_from(self, outlet: Outlet | None, trains: list[Train]) -> None:
+        if outlet is None:
+            self.unroutable += len(trains)
+            return
         outlet.send(trains)
-        if outlet.waiting and not was_full:
+        if outlet.waiting:
             # The kernel's queue behind the TAP is the buffer, and TCP above feels it.
-            self._loop.add_writer(outlet.port.fileno(), self._room_again, outlet)
             self._read_tap(False)
+        if outlet.port.errors:
+            self._plan_errors(outlet.port)
+
+    def _send_openers(self, openers: list[tuple[Address, bytes, int]]) -> None:
+        for address, datagram, ttl in openers:
+            outlet = self._outlet_to(address)
+            if outlet is None:
+                self.unroutable += 1
+                continue
+            outlet.port.send_with_ttl(address, datagram, ttl)
+            if outlet.port.errors:
+                self._plan_errors(outlet.port)
+
+    def _outlet_to(self, address: Address) -> Outlet | None:
+        version = ip_version(address[0])
+        if isinstance(address, SideAddress):
+            return self._sides.outlet(version, address.number)
+        return self._mains.get(version)
+
+    def _close_sides(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._sides.close(number)
+        self._read_tap_if_there_is_room()
+
+    def _plan_errors(self, port: DatagramPort) -> None:
+        """Tell the engine of this port's errors, in a turn of their own."""
+        self._erring[port] = None
+        if self._errors_timer is None:
+            delay = max(0.0, self._errors_at + ERRORS_REST - self._loop.time())
+            self._errors_timer = self._loop.call_later(delay, self._errors_wait)
+
+    def _read_tap_if_there_is_room(self) -> None:
+        outlets = (*self._mains.values(), *self._sides.outlets.values())
+        if not any(outlet.waiting for outlet in outlets):
+            self._read_tap(True)
 
     def _read_tap(self, reading: bool) -> None:
         if self.tap and reading != self._tap_reading:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from l2mesh.wire.address import Address as Address
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Address = tuple[str, int]
-"""IPv4 or IPv6 literal in its canonical form, and UDP port."""
 Buffer = bytes | bytearray | memoryview
 Train = tuple[Address, Buffer, int]
 """To send: destination, a run of datagrams in one buffer, size of each (the last may be shorter)."""
 Burst = tuple[Address, memoryview, int]
 """Received: source, a run of datagrams in one buffer, size of each (the last may be shorter)."""
+Opener = tuple[Address, bytes, int]
+"""To send before the trains: destination, one datagram, TTL."""
 
 
 class Engine(Protocol):
@@ -30,10 +32,19 @@ class Engine(Protocol):
     def handle_timer(self, now: float, /) -> object: ...
     def set_local_addresses(self, hosts: list[str], ports: dict[int, int], now: float, /) -> object: ...
     def set_wall_clock(self, offset: float, /) -> object: ...
+    def receive_send_error(self, address: Address, errno: int, local: bool, now: float, /) -> object: ...
 
     def next_deadline(self) -> float | None: ...
+    def take_openers(self) -> Sequence[Opener]: ...
     def take_datagrams(self) -> Sequence[Train]: ...
+    def take_closing(self) -> Sequence[int]: ...
     def take_events(self) -> Sequence[object]: ...
+
+
+class SupernodeEngine(Engine, Protocol):
+    """An engine that listens on several sockets."""
+
+    def set_listening(self, listening: list[Address], /) -> object: ...
 
 
 class EdgeEngine(Engine, Protocol):

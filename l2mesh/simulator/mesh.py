@@ -14,22 +14,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from l2mesh.core.edge import EdgeEngine, EdgeSettings, SupernodeName
-from l2mesh.core.path_care import RelayPolicy
 from l2mesh.core.peer import Identity, Role
+from l2mesh.core.reach import RelayPolicy
 from l2mesh.core.session_node import Surroundings
 from l2mesh.core.supernode import SupernodeEngine, SupernodeSettings
 from l2mesh.crypto.aead import suites_by_speed
-from l2mesh.crypto.certificate import NO_BEGINNING, NO_EXPIRY, issue
+from l2mesh.crypto.certificate import NO_BEGINNING, NO_EXPIRY, Capability, issue
 from l2mesh.crypto.keys import NO_PSK, AuthorityKey, StaticKey, authority_from_secret, network_id, network_psk
 from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
-from l2mesh.simulator.world import World
+from l2mesh.simulator.world import SUPERNODE_PORT, World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from l2mesh.core.remote_edge import RemoteEdge
     from l2mesh.simulator.link import Link
-    from l2mesh.simulator.node import EdgeNode, Node
+    from l2mesh.simulator.node import EdgeNode, SupernodeNode
     from l2mesh.simulator.place import Site
     from l2mesh.simulator.world import RandomBytes
 
@@ -45,7 +45,9 @@ class Network:
         self.authority: AuthorityKey = authority_from_secret(material)
         self.psk = network_psk(material)
 
-    def certificate(self, name: str, public_key: bytes, macs: Sequence[bytes] = ()) -> bytes:
+    def certificate(
+        self, name: str, public_key: bytes, macs: Sequence[bytes] = (), capabilities: Sequence[str] = ()
+    ) -> bytes:
         return issue(
             self.authority,
             public_key,
@@ -54,6 +56,7 @@ class Network:
             not_after=NO_EXPIRY,
             serial=1,
             macs=macs,
+            capabilities=capabilities,
         )
 
 
@@ -76,7 +79,11 @@ class Mesh:
         settings: SupernodeSettings | None = None,
         *,
         versions: Sequence[int] = (4,),
-    ) -> Node[SupernodeEngine]:
+        addresses: int = 1,
+        ports: Sequence[int] = (SUPERNODE_PORT,),
+        engine: type[SupernodeEngine] = SupernodeEngine,
+    ) -> SupernodeNode[SupernodeEngine]:
+        """Listens on every port of so many addresses of each IP version. `engine`: one that misbehaves, maybe."""
         static = StaticKey.generate(self.world.random_bytes(f"{name} key"))
 
         def make(random_bytes: RandomBytes) -> SupernodeEngine:
@@ -84,16 +91,16 @@ class Mesh:
             identity = Identity(
                 Role.SUPERNODE, static, suites_by_speed(aes_is_fast=True), random_bytes(8), NO_PSK, NO_PSK, b""
             )
-            engine = SupernodeEngine(
+            made = engine(
                 identity,
                 settings or SupernodeSettings(),
                 Surroundings(random_bytes, TimestampSource(None, now + WALL_OFFSET), ReplayGuard()),
                 now,
             )
-            engine.set_wall_clock(WALL_OFFSET)
-            return engine
+            made.set_wall_clock(WALL_OFFSET)
+            return made
 
-        node = self.world.supernode(name, make, versions=versions)
+        node = self.world.supernode(name, make, versions=versions, addresses=addresses, ports=ports)
         node.set_wall_clock(WALL_OFFSET)
         return node
 
@@ -105,16 +112,21 @@ class Mesh:
         network: Network | None = None,
         settings: EdgeSettings | None = None,
         relay: RelayPolicy = RelayPolicy.AUTO,
+        relays: bool = False,
+        capabilities: Sequence[str] | None = None,
         aes_is_fast: bool = True,
         certificate: bytes | None = None,
         versions: Sequence[int] = (4,),
         port: int | None = None,
     ) -> EdgeNode[EdgeEngine]:
+        """`relays`: for others, by its file, and by its certificate if `capabilities` does not say otherwise."""
         network = network or self.network
         static = StaticKey.generate(self.world.random_bytes(f"{name} key"))
+        if capabilities is None:
+            capabilities = (Capability.RELAY,) if relays else ()
         supernodes = tuple(SupernodeName(known) for known in self.world.names)
         given = settings or EdgeSettings(network.authority.public, mac_of(name), relay=relay)
-        given = replace(given, supernodes=supernodes)
+        given = replace(given, supernodes=supernodes, relay_for_others=relays)
 
         def make(random_bytes: RandomBytes) -> EdgeEngine:
             now = self.world.now
@@ -125,7 +137,7 @@ class Mesh:
                 random_bytes(8),
                 network_id(network.authority.public),
                 network.psk,
-                certificate or network.certificate(name, static.public),
+                certificate or network.certificate(name, static.public, capabilities=capabilities),
             )
             engine = EdgeEngine(
                 identity,

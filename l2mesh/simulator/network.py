@@ -3,10 +3,15 @@
 A datagram goes up from its host through the routers around it until the destination is in sight, crosses the
 link of the network where the two sides meet, and goes down to the host. Only that link takes time and harms;
 routers cost nothing. NATs translate outwards at the instant of sending, and inwards at that of arrival.
+
+Hops are those of the lab: each router on the way up, the core in the middle of the internet, each router on the
+way down. One that gets a packet with TTL 1 drops it, before it translates outwards but after it did so inwards. So
+what leaves with TTL 2 makes a mapping in the site's own router, and with TTL 3 in a carrier's outside it too.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import partial
@@ -15,7 +20,7 @@ from typing import TYPE_CHECKING
 from l2mesh.simulator.burst import clean_size, count, cut, join
 from l2mesh.simulator.engine import Address, Train
 from l2mesh.simulator.link import Link, pass_through
-from l2mesh.simulator.place import Host, Network, Place, Run, Site, Socket, version_of
+from l2mesh.simulator.place import TTL, Host, Network, Place, Run, Site, Socket, version_of
 
 if TYPE_CHECKING:
     from random import Random
@@ -39,9 +44,18 @@ class Fate(Enum):
     NO_HAIRPIN = "to the NAT's own outside, from inside"
     NO_PORT = "the NAT has no port left"
     BLOCKED = "blocked"
+    TTL_EXPIRED = "its TTL ended under way"
+    NOT_SENT = "its own host has no route there"
 
     __hash__ = object.__hash__  # Enum's own is a Python function, and every datagram is counted
 
+
+ICMP = {
+    Fate.NO_SOCKET: errno.ECONNREFUSED,
+    Fate.NO_ROUTE: errno.EHOSTUNREACH,
+    Fate.TTL_EXPIRED: errno.EHOSTUNREACH,
+}
+"""The error that the sender's socket gets, where anybody tells of it at all."""
 
 Tap = Callable[[float, Address, Address, bytes, Fate], object]
 """(instant, from, to, datagram, fate), called once for each datagram, when its fate is decided.
@@ -58,6 +72,8 @@ class Internet:
         self.clock = clock
         self.root = Network("internet", None, link or Link())
         self.taps: list[Tap] = []
+        self.icmp = False
+        """Whether senders are told what became of a datagram that met a fate of `ICMP`."""
         self.counts = dict.fromkeys(Fate, 0)
         """Datagrams by fate."""
         self._random = random
@@ -128,15 +144,17 @@ class Internet:
 
     # The way of a datagram
 
-    def send(self, socket: Socket, trains: Iterable[Train]) -> None:
+    def send(self, socket: Socket, trains: Iterable[Train], ttl: int = TTL) -> None:
         """Send trains of datagrams; their buffers are copied here."""
         host = socket.host
         for destination, buffer, size in trains:
+            target = (destination[0], destination[1])
             source = socket.sources.get(version_of(destination[0]))
             data = bytes(buffer)
-            run = Run(host, source or ("", 0), destination, data, clean_size(data, size))
-            if source is None:
-                self._tell(run, Fate.NO_ROUTE)
+            run = Run(socket, target, source or ("", 0), target, data, clean_size(data, size), ttl)
+            if source is None or destination[0] in host.no_route_to:
+                self._tell(run, Fate.NOT_SENT)
+                self._fail(run, errno.ENETUNREACH, 0.0, local=True)
             else:
                 self._rise(host, host.network, run)
 
@@ -144,17 +162,25 @@ class Internet:
         """Go out through routers until the destination is in sight."""
         receiver = network.members.get(run.destination[0])
         if receiver is not None:
-            self._cross(network.link_between(sender, receiver), receiver, run)
+            if network is self.root:
+                run = run._replace(ttl=run.ttl - 1)
+            if run.ttl < 1:
+                self._end(run, Fate.TTL_EXPIRED)
+            else:
+                self._cross(network.link_between(sender, receiver), receiver, run)
             return
         site = network.site
         if site is None:
-            self._tell(run, Fate.NO_ROUTE)
+            self._end(run, Fate.NO_ROUTE)
+            return
+        if run.ttl < 2:
+            self._end(run, Fate.TTL_EXPIRED)
             return
         source = site.outbound(run.source, run.destination, self.clock.now)
         if source is None:
             self._tell(run, Fate.NO_PORT)
             return
-        outside = Run(run.origin, source, run.destination, run.data, run.size)
+        outside = run._replace(source=source, ttl=run.ttl - 1)
         if run.destination[0] == site.address:
             self._turn_back(site, sender, outside)
         else:
@@ -165,7 +191,7 @@ class Internet:
         if site.nat is None or not site.nat.nat.hairpin:
             self._tell(run, Fate.NO_HAIRPIN)
             return
-        entered = self._enter(site, run)
+        entered = self._enter(site, run._replace(ttl=run.ttl + 1))  # one router, so one hop
         if entered is not None:
             receiver, run = entered
             self._cross(site.inside.link_between(sender, receiver), receiver, run)
@@ -221,39 +247,49 @@ class Internet:
 
     def _enter(self, site: Site, run: Run) -> tuple[Place, Run] | None:
         """Pass the router inwards: where to and what, or None if that ended here."""
-        origin, source, destination, data, size = run
-        inside = site.inbound(source, destination, self.clock.now)
+        inside = site.inbound(run.source, run.destination, self.clock.now)
         if inside is None:
             self._tell(run, Fate.FILTERED)
             return None
         member = site.inside.members.get(inside[0])
         if member is None:
-            self._tell(run, Fate.NO_ROUTE)
+            self._end(run, Fate.NO_ROUTE)
             return None
-        return member, Run(origin, source, inside, data, size)
+        if run.ttl < 2:
+            self._end(run, Fate.TTL_EXPIRED)
+            return None
+        return member, run._replace(destination=inside, ttl=run.ttl - 1)
 
     def _deliver(self, host: Host, runs: list[Run]) -> None:
         received: dict[Socket, list[tuple[Address, bytes, int]]] = {}
         for run in runs:
-            origin, source, destination, data, size = run
-            socket = host.sockets.get(destination)
-            if socket is None:
-                self._tell(run, Fate.NO_SOCKET)
-            elif self._blocked and self._is_blocked(origin, host):
+            socket = host.sockets.get(run.destination)
+            if self._blocked and self._is_blocked(run.sender.host, host):
                 self._tell(run, Fate.BLOCKED)
+            elif socket is None:
+                self._end(run, Fate.NO_SOCKET)
             else:
                 self._tell(run, Fate.DELIVERED)
-                received.setdefault(socket, []).append((source, data, size))
+                received.setdefault(socket, []).append((run.source, run.data, run.size))
         for socket, pieces in received.items():
             socket.receive([(source, memoryview(buffer), size) for source, buffer, size in join(pieces)])
 
+    def _end(self, run: Run, fate: Fate) -> None:
+        """It goes no further, and an ICMP message may say so."""
+        self._tell(run, fate)
+        if self.icmp:
+            self._fail(run, ICMP[fate], self.root.link.delay, local=False)
+
+    def _fail(self, run: Run, number: int, delay: float, *, local: bool) -> None:
+        if run.sender.fail is not None:
+            self.clock.call_at(self.clock.now + delay, partial(run.sender.fail, run.target, number, local))
+
     def _tell(self, run: Run, fate: Fate) -> None:
-        _, source, destination, data, size = run
-        self.counts[fate] += count(data, size)
+        self.counts[fate] += count(run.data, run.size)
         if self.taps:
-            for datagram in cut(data, size):
+            for datagram in cut(run.data, run.size):
                 for tap in self.taps:
-                    tap(self.clock.now, source, destination, datagram, fate)
+                    tap(self.clock.now, run.source, run.destination, datagram, fate)
 
 
 def _meeting(a: Place, b: Place | None) -> tuple[Network, Place, Place | None]:

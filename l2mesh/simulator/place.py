@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from l2mesh.simulator.nat import Firewall, FirewallTable, Nat, NatTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from l2mesh.simulator.engine import Address, Burst
     from l2mesh.simulator.link import Link
 
 
+TTL = 64
+"""Of what is sent without another one (net.ipv4.ip_default_ttl)."""
+
+
 class Run(NamedTuple):
     """Datagrams of one size (the last may be shorter) on their way, with the addresses they bear here."""
 
-    origin: Host
+    sender: Socket
+    target: Address
+    """Where the sender sent them to."""
     source: Address
     destination: Address
     data: bytes
     size: int
+    ttl: int = TTL
 
 
 def version_of(host: str) -> int:
@@ -82,15 +90,29 @@ class Place:
         return [self, *(around.lineage() if around is not None else [])]
 
 
+Receive = Callable[[list["Burst"]], object]
+Fail = Callable[["Address", int, bool], object]
+"""(address, errno, local): what was sent to `address` came to nothing, as this host says, or an ICMP message."""
+
+
 class Socket:
     """A UDP port of a host for each IP version; `receive` gets all that arrives at one instant."""
 
-    def __init__(self, host: Host, ports: Mapping[int, int], receive: Callable[[list[Burst]], object]) -> None:
+    def __init__(
+        self, host: Host, ports: Mapping[int, int], receive: Receive, fail: Fail | None, nth: int | None
+    ) -> None:
         self.host = host
         self.ports = dict(ports)
         self.receive = receive
+        self.fail = fail
+        self.nth = nth
+        """Which of the host's addresses of each IP version it is bound to; None: all."""
         self.sources: dict[int, Address] = {}
         """By IP version: what datagrams are sent from."""
+
+    def overlaps(self, other: Socket) -> bool:
+        apart = self.nth is not None and other.nth is not None and self.nth != other.nth
+        return not apart and bool(set(self.ports.items()) & set(other.ports.items()))
 
 
 class Host(Place):
@@ -102,15 +124,20 @@ class Host(Place):
         self.sockets: dict[Address, Socket] = {}
         self.on_move: list[Callable[[], object]] = []
         """Called after each change of network or address, as netlink tells of it."""
+        self.no_route_to: set[str] = set()
+        """Hosts that this one's routing table, or its own firewall, lets nothing be sent to."""
         self._bound: list[Socket] = []
         self._attach(network, addresses)
 
-    def bind(self, ports: Mapping[int, int], receive: Callable[[list[Burst]], object]) -> Socket:
-        """Open a socket on `ports`: {4: port, 6: port}. ValueError if one of them is taken."""
-        socket = Socket(self, ports, receive)
-        for other in self._bound:
-            if set(other.ports.items()) & set(socket.ports.items()):
-                raise ValueError(f"{self.name}: port in use: {socket.ports}")
+    def bind(
+        self, ports: Mapping[int, int], receive: Receive, fail: Fail | None = None, *, nth: int | None = None
+    ) -> Socket:
+        """Open a socket on `ports`: {4: port, 6: port}, on all addresses or on the `nth` (0 and up) of each IP
+        version. ValueError if one of the ports is taken there.
+        """
+        socket = Socket(self, ports, receive, fail, nth)
+        if any(socket.overlaps(other) for other in self._bound):
+            raise ValueError(f"{self.name}: port in use: {socket.ports}")
         self._bound.append(socket)
         self._place_sockets()
         return socket
@@ -138,11 +165,11 @@ class Host(Place):
         self.sockets.clear()
         for socket in self._bound:
             socket.sources.clear()
-            for address in self.addresses:
-                port = socket.ports.get(version_of(address))
-                if port is not None:
+            for version, port in socket.ports.items():
+                addresses = [address for address in self.addresses if version_of(address) == version]
+                for address in addresses if socket.nth is None else addresses[socket.nth : socket.nth + 1]:
                     self.sockets[address, port] = socket
-                    socket.sources.setdefault(version_of(address), (address, port))
+                    socket.sources.setdefault(version, (address, port))
 
 
 class Site(Place):
@@ -199,8 +226,14 @@ class Site(Place):
             words.append(f"firewall: {self.firewall.firewall.filtering.name}")
         return "  ".join(words)
 
+    def reboot(self, address: str | None = None) -> None:
+        """Switched off and on: nothing is remembered, and the provider may give another outside `address`."""
+        self.flush()
+        if address is not None:
+            self.renumber(address)
+
     def flush(self) -> None:
-        """Forget all mappings and permissions, as a router does that was switched off and on."""
+        """Forget all mappings and permissions: conntrack -F."""
         if self.nat is not None:
             self.nat.flush()
         if self.firewall is not None:

@@ -19,10 +19,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from l2mesh.simulator.clock import Clock
-from l2mesh.simulator.engine import Address, EdgeEngine, Engine
+from l2mesh.simulator.engine import Address, EdgeEngine, SupernodeEngine
 from l2mesh.simulator.nat import HOME, Firewall, Nat
 from l2mesh.simulator.network import LAN, Internet
-from l2mesh.simulator.node import EdgeNode, Node
+from l2mesh.simulator.node import EdgeNode, Node, SupernodeNode
 from l2mesh.simulator.numbering import Numbering
 from l2mesh.simulator.place import Host, Network, Site
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from l2mesh.simulator.link import Link
 
 RandomBytes = Callable[[int], bytes]
-E = TypeVar("E", bound=Engine)
+HubE = TypeVar("HubE", bound=SupernodeEngine)
 TapE = TypeVar("TapE", bound=EdgeEngine)
 
 SUPERNODE_PORT = 7777
@@ -103,18 +103,21 @@ class World:
     def supernode(
         self,
         name: str,
-        make: Callable[[RandomBytes], E],
+        make: Callable[[RandomBytes], HubE],
         at: Site | None = None,
         *,
         versions: Sequence[int] = (4,),
-        addresses: Sequence[str] | None = None,
-        port: int = SUPERNODE_PORT,
-    ) -> Node[E]:
-        """Start a supernode. Edges that start later know its addresses; `resolve` tells the others."""
-        host = self.host(name, at, versions=versions, addresses=addresses)
+        addresses: Sequence[str] | int = 1,
+        ports: Sequence[int] = (SUPERNODE_PORT,),
+    ) -> SupernodeNode[HubE]:
+        """Start a supernode that listens on every port of each of its `addresses`: these, or so many of each IP
+        version. Edges that start later know the main address of each IP version; `resolve` tells the others.
+        """
+        given = self._free_addresses(at, versions, addresses) if isinstance(addresses, int) else addresses
+        host = self.host(name, at, addresses=given)
         random_bytes = self.random_bytes(name)
-        node = Node(self.internet, host, lambda: make(random_bytes), {4: port, 6: port})
-        self.names[name] = [(address, port) for address in host.addresses]
+        node = SupernodeNode(self.internet, host, lambda: make(random_bytes), ports)
+        self.names[name] = node.main_addresses()
         self._start(node)
         return node
 
@@ -132,7 +135,8 @@ class World:
         host = self.host(name, at, versions=versions, addresses=addresses)
         random_bytes = self.random_bytes(name)
         port = port or FIRST_EDGE_PORT + len(self.nodes)
-        node = EdgeNode(self.internet, host, lambda: make(random_bytes), {4: port, 6: port})
+        random = Random(f"{self.seed}/{name}/ports")
+        node = EdgeNode(self.internet, host, lambda: make(random_bytes), {4: port, 6: port}, random=random)
         node.supernodes = {name: list(known) for name, known in self.names.items()}
         self._start(node)
         return node
@@ -149,8 +153,8 @@ class World:
     def resolve(self, name: str) -> None:
         """Tell all edges where the supernode `name` is now."""
         supernode = self.nodes[name]
-        port = supernode.ports[4]
-        self.names[name] = [(address, port) for address in supernode.host.addresses]
+        assert isinstance(supernode, SupernodeNode)
+        self.names[name] = supernode.main_addresses()
         for edge in self.edges.values():
             edge.resolve(name, self.names[name])
 
@@ -164,6 +168,12 @@ class World:
     ) -> None:
         """Take a node elsewhere, or give it another address where it is."""
         self.internet.move(node.host, addresses or self._free_addresses(at, versions), at)
+
+    def reboot(self, site: Site, *, renumber: bool = False) -> None:
+        """Switch a site's router off and on; `renumber`: its provider gives it another address outside."""
+        at = site.network.site
+        [address] = self._free_addresses(at, (4,)) if renumber else [None]
+        site.reboot(address)
 
     def random_bytes(self, name: str) -> RandomBytes:
         """A source that depends on the seed and `name` only."""
@@ -213,9 +223,9 @@ class World:
         head = f"seed {self.seed}, virtual time {self.now:.6f}; datagrams: {fates or 'none'}"
         return "\n".join([head, *_draw(self.internet.root, "  ")])
 
-    def _free_addresses(self, at: Site | None, versions: Sequence[int]) -> list[str]:
+    def _free_addresses(self, at: Site | None, versions: Sequence[int], each: int = 1) -> list[str]:
         network = self.internet.root if at is None else at.inside
-        return [self._numbering.next_address(network, version) for version in versions]
+        return [self._numbering.next_address(network, version) for version in versions for _ in range(each)]
 
 
 def _draw(network: Network, indent: str) -> Iterator[str]:

@@ -8,7 +8,9 @@ parser takes untrusted bytes and returns a value or raises BadPacket, nothing el
     plaintext          what is sealed in data: frames (slim UDP, bundle, segment, fragment), control, probes
     control            messages between edges and supernodes: register, directory, relay channels, call
     probe              connectivity checks
+    stun               where a datagram is seen from (RFC 8489, RFC 5780)
     address            UDP addresses
+    pcp, nat_pmp       what routers are asked to map ports by
     ethernet, ip, virtio   the frames' own headers, as far as they must be cut and joined
 
 Handshake: Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s, prologue = protocol version, network id, roles. The PSK is the

@@ -4,9 +4,9 @@ A control plaintext is the kind byte (see plaintext.py) and one msgpack array: t
 fields in the order written here. Elements behind the last known field are ignored, so fields can be added;
 an unknown tag is a BadPacket, which is counted and nothing else. Sizes are bounded by the annotations.
 
-    edge to supernode    Register, Unregister, DirectoryRequest, ChannelRequest
-    supernode to edge    Registered, Refused, DirectoryPage, DirectoryHint, Channel
-    edge to edge         Call
+    edge to supernode    Register, Unregister, DirectoryRequest, ChannelRequest, ReachRequest
+    supernode to edge    Registered, Refused, DirectoryPage, DirectoryHint, Channel, ReachReply, ReachProbe
+    edge to edge         Call; ChannelRequest to a member that relays, and from it Channel, NoChannel
     any to any           Goodbye
 
 Nothing here is acknowledged by a transport: requests are repeated until answered, hints may be lost.
@@ -32,6 +32,7 @@ Instance = Annotated[bytes, Meta(min_length=8, max_length=8)]
 ChannelId = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Ip = Annotated[bytes, Meta(min_length=4, max_length=16)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+Transaction = Annotated[bytes, Meta(min_length=8, max_length=8)]
 # Both come to logs and screens: no control characters.
 Name = Annotated[str, Meta(max_length=63, pattern=r"^[a-z0-9-]*\Z")]
 Reason = Annotated[str, Meta(max_length=200, pattern=r"^[ -~]*\Z")]
@@ -164,6 +165,12 @@ class Channel(Struct, array_like=True, frozen=True, tag=9):
     channel: ChannelId
 
 
+class NoChannel(Struct, array_like=True, frozen=True, tag=12):
+    """There is no relay channel to this member: answer to a request, and news when there was one."""
+
+    public_key: Key
+
+
 class Call(Struct, array_like=True, frozen=True, tag=10):
     """I start connectivity checks now; these are my candidates.
 
@@ -182,6 +189,27 @@ class Goodbye(Struct, array_like=True, frozen=True, tag=11):
     """This session ends now."""
 
 
+class ReachRequest(Struct, array_like=True, frozen=True, tag=13):
+    """Am I reached at this address? It is said to be mapped to me. Probe it once, please."""
+
+    ip: Ip
+    port: Port
+    transaction: Transaction
+
+
+class ReachReply(Struct, array_like=True, frozen=True, tag=14):
+    """Answer to ReachRequest: the probe was sent, or (`refusal` is not empty) why none was."""
+
+    transaction: Transaction
+    refusal: Reason
+
+
+class ReachProbe(Struct, array_like=True, frozen=True, tag=15):
+    """Sent to the address of a ReachRequest: who gets it is reached there."""
+
+    transaction: Transaction
+
+
 Control = (
     Register
     | Registered
@@ -192,8 +220,12 @@ Control = (
     | DirectoryHint
     | ChannelRequest
     | Channel
+    | NoChannel
     | Call
     | Goodbye
+    | ReachRequest
+    | ReachReply
+    | ReachProbe
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import random
+import re
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -52,6 +53,10 @@ def test_a_file_of_three_keys_gets_every_default(here: Path, monkeypatch: pytest
     assert (config.tap.addresses, config.tap.bridge, config.tap.up, config.tap.down) == ((), "", "", "")
     assert config.transport.listen == (("0.0.0.0", 0), ("::", 0))
     assert (config.transport.relay, config.ageing_time, config.log_level) == ("auto", 300, "info")
+    assert not config.transport.relay_for_others
+    assert config.transport.port_mapping
+    assert config.transport.birthday
+    assert config.transport.stun == ()
     assert (config.limits.peers, config.limits.macs_per_peer, config.limits.macs) == (1024, 1024, 16384)
     assert config.socket == Path("/run/somewhere/mpc.l2m0.sock")
     assert config.warnings == ()
@@ -78,6 +83,8 @@ down = "true"
 [transport]
 listen = ["192.0.2.1:7777"]
 relay = "always"
+port_mapping = false
+stun = ["stun.example.net:3478", "[2001:db8::7]:3479"]
 [switch]
 ageing_time = 10
 [limits]
@@ -98,6 +105,11 @@ level = "debug"
     assert config.tap.mac == b"\x02\x4c\x32\x00\x00\x01"
     assert config.tap.addresses == (ip_interface("10.98.0.1/24"), ip_interface("fd98::1/64"))
     assert config.transport.listen == (("192.0.2.1", 7777),)
+    assert not config.transport.port_mapping
+    assert [(one.host, one.port) for one in config.transport.stun] == [
+        ("stun.example.net", 3478),
+        ("2001:db8::7", 3479),
+    ]
     assert (config.transport.relay, config.ageing_time, config.log_level) == ("always", 10, "debug")
     assert (config.limits.peers, config.limits.macs_per_peer, config.limits.macs) == (2, 3, 4)
     assert config.socket == here / "m.sock"
@@ -151,6 +163,27 @@ level = "debug"
         ),
         ('[tap]\naddresses = ["10.98.0.1/24", "10.98.0.1/16"]', '"10.98.0.1/16" is there twice'),
         ('[tap]\nmtu = 1279\naddresses = ["fd98::1/64"]', "mtu = 1279: IPv6 addresses need at least 1280"),
+        (
+            '[transport]\nport_mapping = "pcp"',
+            'alice.toml:6: [transport] port_mapping = "pcp": must be true or false, without quotes, not text',
+        ),
+        (
+            "[transport]\nbirthday = 1",
+            "alice.toml:6: [transport] birthday = 1: must be true or false, without quotes, not a number",
+        ),
+        ("[transport]\nport_maping = true", "port_maping: unknown key; did you mean 'port_mapping'?"),
+        (
+            '[transport]\nrelay_for_others = "yes"',
+            'alice.toml:6: [transport] relay_for_others = "yes": must be true or false, without quotes, not text',
+        ),
+        (
+            '[transport]\nrelay = "always"\nrelay_for_others = true',
+            "alice.toml:7: [transport] relay_for_others = true: needs direct paths to the others, and relay =",
+        ),
+        ('[transport]\nstun = ["stun.example"]', '"stun.example": add the UDP port, as in stun.example:3478'),
+        ('[transport]\nstun = ["a:1", "A:1"]', '"A:1" is there twice'),
+        ('[transport]\nstun = "a:1"', '[transport] stun = "a:1": must be a list of texts'),
+        (f"[transport]\nstun = {[f'a:{i}' for i in range(1, 10)]}", "must have 0 to 8 entries"),
         ("[transport]\nlisten = []", "[transport] listen = []: must have 1 to 64 entries"),
         ('[transport]\nlisten = ["[::]:1", "[::1]:1"]', "has two addresses of one IP version"),
         ('[transport]\nlisten = ["localhost:1"]', "the host must be an IP address of this machine"),
@@ -264,6 +297,27 @@ def test_a_supernode_s_file_is_heard_and_the_command_line_first(here: Path) -> N
     assert [encode_key(key) for key in config.networks] == [KEY]
     assert config.key == here / "supernode.key"
     assert load_supernode(path, ["127.0.0.1:0"]).listen == (("127.0.0.1", 0),)
+
+
+def test_a_supernode_may_listen_on_several_ports_and_addresses() -> None:
+    texts = ["192.0.2.1:7777", "192.0.2.1:7778", "192.0.2.2:7777", "[2001:db8::1]:7777", "0.0.0.0:7779"]
+    assert [port for _, port in load_supernode(None, texts).listen] == [7777, 7778, 7777, 7777, 7779]
+    assert load_supernode(None, ["0.0.0.0:0", "0.0.0.0:0"]).listen == (("0.0.0.0", 0),) * 2
+    Path("s.toml").write_text('[supernode]\nlisten = ["0.0.0.0:1", "0.0.0.0:2"]')
+    assert load_supernode(Path("s.toml")).listen == (("0.0.0.0", 1), ("0.0.0.0", 2))
+
+
+@pytest.mark.parametrize(
+    ("texts", "fault"),
+    [
+        (["0.0.0.0:1", "0.0.0.0:1"], '"0.0.0.0:1" is there twice'),
+        (["0.0.0.0:1", "192.0.2.1:1"], "has 192.0.2.1:1 and 0.0.0.0:1, which is all addresses"),
+        (["[2001:db8::1]:1", "[::]:1"], "has [2001:db8::1]:1 and [::]:1, which is all addresses"),
+    ],
+)
+def test_what_cannot_be_bound_together_is_found_in_the_file(texts: list[str], fault: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"--listen: {fault}")):
+        load_supernode(None, texts)
 
 
 @pytest.mark.parametrize(

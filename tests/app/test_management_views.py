@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from l2mesh.app.config import EdgeConfig, SupernodeConfig, load_edge, load_supernode
+from l2mesh.app.config import EdgeConfig, load_edge
 from l2mesh.app.management import dispatch, documents, views
 from l2mesh.app.management.ping import PingBoard
 from l2mesh.app.management.routes import edge_routes, supernode_routes
@@ -21,9 +21,11 @@ from l2mesh.app.management.supernode_views import supernode_peers, supernode_sta
 from l2mesh.core.candidates import Origin
 from l2mesh.core.edge import EdgeEngine
 from l2mesh.core.events import ProbeAnswered
+from l2mesh.core.mapping_protocols import MappingProtocol
+from l2mesh.core.mapping_values import MappingState, MappingStatus
 from l2mesh.core.path import Path as NetworkPath
-from l2mesh.core.path import Paths
-from l2mesh.core.path_care import RelayPolicy
+from l2mesh.core.paths import Paths
+from l2mesh.core.reach import RelayPolicy
 from l2mesh.core.supernode import SupernodeEngine
 from l2mesh.crypto.keys import encode_key
 from l2mesh.shell.statistics import PortStatistics
@@ -34,11 +36,6 @@ from l2mesh.simulator.node import EdgeNode, Node
 @pytest.fixture
 def config(examples: Path) -> EdgeConfig:
     return load_edge(examples / "edge.toml")
-
-
-@pytest.fixture
-def supernode_config(examples: Path) -> SupernodeConfig:
-    return load_supernode(examples / "supernode.toml")
 
 
 class SimulatedDriver:
@@ -98,6 +95,9 @@ class Bench:
         return answer.status, json.loads(answer.body)
 
 
+NO_MAPPING = {"state": "off", "protocol": None, "external": None, "reason": None, "double_nat": False}
+
+
 @pytest.fixture(scope="module")
 def settled() -> Bench:
     """Alice and bob on a direct path; tests only look, and ping."""
@@ -108,6 +108,26 @@ def settled() -> Bench:
     bench.bob.send_frames([frame(b"\xff" * 6, mac_of("bob")), tagged])
     bench.mesh.world.run(1)
     return bench
+
+
+def test_status_tells_what_the_router_maps(settled: Bench, config: EdgeConfig) -> None:
+    mapped = MappingStatus(MappingState.OPEN, MappingProtocol.NAT_PMP, ("198.51.100.1", 50000))
+    none = MappingStatus(reason="there is no router for IPv6", double_nat=True)
+    status = views.edge_status(
+        settled.alice.engine,
+        config,
+        {},
+        unroutable=0,
+        uptime=1.0,
+        now=settled.alice.now,
+        port_mapping={4: mapped, 6: none}.__getitem__,
+    )
+    assert status.port_mapping == documents.PortMapping(
+        state="open", protocol="NAT-PMP", external="198.51.100.1:50000", reason=None, double_nat=False
+    )
+    assert status.ipv6_firewall == documents.PortMapping(
+        state="off", protocol=None, external=None, reason="there is no router for IPv6", double_nat=True
+    )
 
 
 def peers_of(node: EdgeNode[EdgeEngine], config: EdgeConfig) -> dict[str, documents.EdgePeer]:
@@ -129,7 +149,12 @@ def test_status_tells_who_and_where_an_edge_is(settled: Bench, config: EdgeConfi
         "mac": mac_of("alice").hex(":"),
         "mtu": 1500,
         "relay": "auto",
+        "relays_for_others": False,
+        "port_mapping": NO_MAPPING,
+        "ipv6_firewall": NO_MAPPING,
         "listen": [f"0.0.0.0:{settled.alice.ports[4]}", f"[::]:{settled.alice.ports[6]}"],
+        "nat": said["nat"],  # test_nat_views.py
+        "nat_ipv6": said["nat_ipv6"],
         "supernodes": [supernode],
         "peers_up": 1,
         "peers_known": 1,
@@ -138,6 +163,9 @@ def test_status_tells_who_and_where_an_edge_is(settled: Bench, config: EdgeConfi
         "tx_frames": 1,
         "rx_bytes": 250,
         "tx_bytes": 100,
+        "relay_pairs": 0,
+        "relayed_bytes": 0,
+        "relayed_datagrams": 0,
         "drops": said["drops"],
         "unroutable": 3,
         "ports": {
@@ -158,6 +186,7 @@ def test_a_peer_on_a_direct_path_has_all_its_facts(settled: Bench, config: EdgeC
     assert (status, said["role"], said["network"]) == (200, "edge", "mpc")
     [bob] = said["peers"]
     assert (bob["name"], bob["state"], bob["path"]) == ("bob", "up", "direct")
+    assert (bob["relay"], bob["relays"]) == (None, False)
     assert bob["public_key"] == settled.key(settled.bob)
     assert bob["cipher"] == "AES-256-GCM"
     assert bob["refusal"] is None
@@ -253,7 +282,8 @@ def test_a_relayed_peer_shows_its_relay(config: EdgeConfig) -> None:
         bench.alice.engine, config, {}, unroutable=0, uptime=1.0, now=bench.alice.now
     ).supernodes
     assert (bob.state, bob.path, bob.endpoint) == ("up", "relay", supernode.endpoint)
-    assert [one.origin for one in bob.paths] == ["relay"]
+    assert bob.relay == supernode.name
+    assert [(one.origin, one.relay) for one in bob.paths] == [("relay", supernode.name)]
 
 
 def test_an_edge_that_reaches_nobody_has_documents_too(config: EdgeConfig) -> None:
@@ -269,18 +299,16 @@ def test_an_edge_that_reaches_nobody_has_documents_too(config: EdgeConfig) -> No
     }
 
 
-def test_a_supernode_tells_whom_it_serves(
-    settled: Bench, config: EdgeConfig, supernode_config: SupernodeConfig
-) -> None:
+def test_a_supernode_tells_whom_it_serves(settled: Bench, config: EdgeConfig) -> None:
     engine: SupernodeEngine = settled.hub.engine
     driver = SimulatedDriver(settled.hub)
-    status = supernode_status(engine, supernode_config, driver.statistics(), unroutable=0, uptime=5.0)
+    status = supernode_status(engine, driver.statistics(), unroutable=0, uptime=5.0)
     [network] = status.networks
     assert (network.members, status.sessions, status.relay_pairs) == (2, 2, 1)
     assert status.relayed_bytes > 0
     assert status.relayed_datagrams > 0
     assert network.authority.startswith(network.network)
-    assert status.listen == ["0.0.0.0:7777", "[::]:7777"]
+    assert status.listen == [f"{settled.hub.host.addresses[0]}:7777"]
     peers = {one.name: one for one in supernode_peers(engine, settled.hub.now).peers}
     assert list(peers) == ["alice", "bob"]
     [ours] = views.edge_status(settled.alice.engine, config, {}, unroutable=0, uptime=0.0, now=0.0).supernodes
@@ -290,8 +318,8 @@ def test_a_supernode_tells_whom_it_serves(
     assert {one.origin for one in peers["alice"].candidates} == {"host", "server-reflexive"}
 
 
-def test_a_supernode_has_no_fdb_and_says_whom_to_ask(settled: Bench, supernode_config: SupernodeConfig) -> None:
-    routes = supernode_routes(settled.hub.engine, SimulatedDriver(settled.hub), supernode_config, 0.0, lambda: 9.0)
+def test_a_supernode_has_no_fdb_and_says_whom_to_ask(settled: Bench) -> None:
+    routes = supernode_routes(settled.hub.engine, SimulatedDriver(settled.hub), 0.0, lambda: 9.0)
     answer = asyncio.run(dispatch.answer(routes, "GET", "/v1/fdb", b""))
     assert (answer.status, json.loads(answer.body)) == (
         404,

@@ -13,6 +13,7 @@ from l2mesh.app.config import EdgeConfig, load_edge
 from l2mesh.app.errors import ConfigError
 from l2mesh.app.membership import Membership, membership
 from l2mesh.crypto import certificate, keys
+from l2mesh.crypto.certificate import Capability
 from l2mesh.crypto.keys import AuthorityKey, StaticKey, encode_key
 
 NOW = 1_800_000_000.0  # Unix seconds
@@ -33,8 +34,9 @@ def by_certificate(name: str = "alice", tap: str = "", authority: AuthorityKey =
     return config(f'authority = "{encode_key(authority.public)}"', node + tap)
 
 
-def certify(key: StaticKey = ALICE, addresses: tuple[str, ...] = ()) -> bytes:
-    der = admission.issue(AUTHORITY, NewCertificate("alice", key.public, 10, addresses), NOW)
+def certify(key: StaticKey = ALICE, addresses: tuple[str, ...] = (), capabilities: tuple[str, ...] = ()) -> bytes:
+    order = NewCertificate("alice", key.public, 10, addresses, capabilities=capabilities)
+    der = admission.issue(AUTHORITY, order, NOW)
     keyfiles.save_certificate(CERTIFICATE, der)
     return der
 
@@ -74,6 +76,25 @@ def test_a_certificate_of_the_authority_admits() -> None:
     assert (admitted.certificate, admitted.authority, admitted.warnings) == (der, AUTHORITY.public, ())
     assert admitted.psk == keys.network_psk(AUTHORITY.public)
     assert repr(admitted.psk) not in repr(admitted)
+
+
+RELAYS = "[transport]\nrelay_for_others = true"
+
+
+@pytest.mark.parametrize(("transport", "capabilities"), [("", set()), (RELAYS, {Capability.RELAY})])
+def test_who_holds_the_secret_may_relay_when_its_file_says_so(transport: str, capabilities: set[str]) -> None:
+    shared = config(f'secret = "{encode_key(bytes(32))}"', f'[node]\nname = "alice"\n{transport}')
+    proof = membership(shared, ALICE, NOW)
+    assert certificate.verify(proof.certificate, proof.authority, NOW).capabilities == capabilities
+
+
+def test_a_relay_whose_certificate_does_not_say_so_is_warned() -> None:
+    certify(capabilities=("relay",))
+    assert membership(by_certificate(tap=RELAYS), ALICE, NOW).warnings == ()
+    certify()
+    [warning] = membership(by_certificate(tap=RELAYS), ALICE, NOW).warnings
+    assert "does not let this node relay, so [transport] relay_for_others has no effect" in warning
+    assert "`l2mesh sign --capability relay`" in warning
 
 
 def test_a_missing_certificate_says_where_they_come_from() -> None:

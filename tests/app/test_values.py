@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2mesh.app.values import (
+    StunAddress,
     SupernodeAddress,
     format_mac,
     parse_all,
@@ -18,6 +19,7 @@ from l2mesh.app.values import (
     parse_key,
     parse_listen,
     parse_mac,
+    parse_stun,
     parse_supernode,
 )
 from l2mesh.crypto.keys import encode_key
@@ -47,6 +49,32 @@ def refusal(parse: Callable[[str], object], text: str) -> str:
 )
 def test_a_supernode_is_host_and_port(text: str, host: str, port: int) -> None:
     assert parse_supernode(text) == SupernodeAddress(host, port, None, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("192.0.2.1:3478", "192.0.2.1", 3478),
+        ("[2001:DB8::7]:1", "2001:db8::7", 1),
+        ("stun.example:2", "stun.example", 2),
+    ],
+)
+def test_a_stun_server_is_host_and_port(text: str, host: str, port: int) -> None:
+    assert parse_stun(text) == StunAddress(host, port, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stun.example", "add the UDP port, as in stun.example:3478"),
+        ("stun:stun.example:3478", "write an IPv6 address in brackets"),
+        ("stun.example:3478#AAAA", "must be host:port, name:port or [v6]:port, as in 198.51.100.7:3478"),
+        ("stun.example:0", "the port must be between 1 and 65535"),
+        ("224.0.0.1:3478", "is no address of a host"),
+    ],
+)
+def test_what_is_no_stun_server_is_said(text: str, said: str) -> None:
+    assert said in refusal(parse_stun, text)
 
 
 def test_a_supernode_may_have_its_key_pinned() -> None:

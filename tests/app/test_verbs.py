@@ -137,6 +137,30 @@ def test_init_with_certificates_makes_an_authority_and_admits_this_party(l2mesh:
     assert proof(load_edge(Path("mpc.toml"))).member.name == "alice"
 
 
+def test_init_makes_a_party_that_relays_for_others(l2mesh: Command) -> None:
+    l2mesh(*ALICE, "--relay-for-others")
+    l2mesh(*ALICE, "--relay-for-others", "--certificates", "--dir", "c")
+    for file in ("mpc.toml", "c/mpc.toml"):
+        config = load_edge(Path(file))
+        assert config.transport.relay_for_others
+        assert proof(config).member.capabilities == {Capability.RELAY}
+        assert proof(config).warnings == ()
+
+
+def test_a_party_that_asks_to_relay_is_told_how_it_is_admitted(l2mesh: Command) -> None:
+    l2mesh(*ALICE, "--certificates")
+    asked = l2mesh(
+        *("request", "mpc", "--authority", authority_of(), "--supernode", "198.51.100.7:7777"),
+        *("--node", "bob", "--dir", "b", "--relay-for-others"),
+    )
+    assert "l2mesh sign bob.request --authority-key mpc.authority.key --output bob.crt --capability relay" in (
+        asked.stdout
+    )
+    signed = ("--output", "b/bob.crt", "--capability", "relay")
+    l2mesh("sign", "b/bob.request", "--authority-key", "mpc.authority.key", *signed)
+    assert proof(load_edge(Path("b/mpc.toml"))).warnings == ()
+
+
 def admit(l2mesh: Command, *options: str) -> Result:
     """Alice makes the network, Bob asks in his own directory, Alice signs."""
     l2mesh(*ALICE, "--certificates")

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from l2mesh.app.config import load_edge, load_supernode
+from l2mesh.app.config import load_edge
 from l2mesh.app.management import show, units
 from l2mesh.app.management.dispatch import HttpError, Request, Routes
 from l2mesh.app.management.documents import PingReply
@@ -127,8 +127,8 @@ class Daemons:
         identity = Identity(Role.SUPERNODE, self.supernode_key, SUITES, os.urandom(8), NO_PSK, NO_PSK, b"")
         engine = SupernodeEngine(identity, SupernodeSettings(), *self._sources())
         driver, port = self._drive(engine, lambda event: None)
-        config = load_supernode(None, [f"127.0.0.1:{port}"])
-        await self._serve("supernode.sock", supernode_routes(engine, driver, config, now()))
+        engine.set_listening([("127.0.0.1", port)])
+        await self._serve("supernode.sock", supernode_routes(engine, driver, now()))
         return port
 
     async def _open_edge(self, name: str, network: str, device: str, port: int) -> None:
@@ -221,8 +221,39 @@ def test_peers_of_an_edge_are_a_table(l2mesh: Command, run: Path) -> None:
     result = l2mesh("peers", "office")
     assert result.exit_code == 0
     head, bob = result.stdout.splitlines()
-    assert head.split()[:5] == ["NAME", "STATE", "PATH", "ENDPOINT", "RTT"]
-    assert re.match(r"bob +up +relay +127\.0\.0\.1:\d+ +", bob)
+    assert head.split()[:6] == ["NAME", "STATE", "PATH", "ENDPOINT", "RELAY", "RTT"]
+    assert re.match(r"bob +up +relay +(127\.0\.0\.1:\d+) +\1 +", bob)
+
+
+def test_why_reads_like_an_answer(l2mesh: Command, run: Path) -> None:
+    result = l2mesh("why", "bob", "office")
+    assert (result.exit_code, result.stderr) == (0, "")
+    first, _, *facts = result.stdout.splitlines()
+    assert first.startswith("bob: relayed by a supernode, for ")
+    assert re.match(r"path +relay 127\.0\.0\.1:\d+ by 127\.0\.0\.1:\d+ for \d+ s, RTT [\d.-]+", facts[0])
+    assert re.search(
+        r"^WAY +ENDPOINT +ORIGIN +FATE +PROBES +ANSWERED +RTT +LAST ERROR$", result.stdout, re.MULTILINE
+    )
+    assert "What would make it direct:\n  - " in result.stdout
+
+
+def test_why_of_nobody_names_who_is_known(l2mesh: Command, run: Path) -> None:
+    result = l2mesh("why", "nobody", "office")
+    assert result.exit_code == 1
+    assert "no peer 'nobody': known are bob" in result.stderr
+
+
+def test_why_in_json_has_the_peer_as_peers_shows_it(l2mesh: Command, run: Path) -> None:
+    document = json.loads(l2mesh("why", "bob", "office", "--json").stdout)
+    assert document["peer"]["name"] == "bob"
+    assert document["peer"]["paths"][0]["path"] == "relay"
+    assert {"reason", "advice", "our_nat", "peer_nat", "attempts", "changes"} <= document.keys()
+
+
+def test_netcheck_asks_the_edge_that_runs(l2mesh: Command, run: Path) -> None:
+    document = json.loads(l2mesh("netcheck", "office", "--json").stdout)
+    assert document["rtt_ms"].keys()
+    assert document["port_mapping"]["state"] == "off"
 
 
 def test_peers_of_a_supernode_are_those_registered(l2mesh: Command, run: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2mesh.core import relay as relay_module
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.peer import Peer, Role
 from l2mesh.core.relay import BURST_S, Relay
@@ -22,9 +21,15 @@ AT: dict[str, Address] = {"a": ("5.0.0.1", 1), "b": ("5.0.0.2", 2), "c": ("5.0.0
 
 
 class Hub:
-    def __init__(self, random_bytes: RandomBytes, pair_rate: float = 1e9, network_rate: float = 1e9) -> None:
+    def __init__(
+        self,
+        random_bytes: RandomBytes,
+        pair_rate: float = 1e9,
+        network_rate: float = 1e9,
+        **limits: int,
+    ) -> None:
         self.drops = Drops()
-        self.relay = Relay(self.drops, random_bytes, pair_rate=pair_rate, network_rate=network_rate)
+        self.relay = Relay(self.drops, random_bytes, pair_rate=pair_rate, network_rate=network_rate, **limits)
         self.members = {name: Peer(name.encode() * 32, Role.EDGE, bytes(32)) for name in AT}
         for name, peer in self.members.items():
             peer.via = (AT[name], b"")
@@ -165,8 +170,8 @@ def test_who_leaves_takes_its_channels_along(hub: Hub) -> None:
     assert not hub.relay._by_owner
 
 
-def test_the_number_of_pairs_is_bounded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "PAIRS_MAX", 2)
+def test_the_number_of_pairs_is_bounded(random_bytes: RandomBytes) -> None:
+    hub = Hub(random_bytes, pairs_max=2)
     ours = hub.open("a", "b")
     hub.open("a", "c")
     assert hub.relay.open_pair(NETWORK, hub.members["b"], hub.members["c"], 0.0) is None
@@ -174,3 +179,46 @@ def test_the_number_of_pairs_is_bounded(hub: Hub, monkeypatch: pytest.MonkeyPatc
     assert hub.open("a", "b") == ours
     hub.relay.close_all_of(hub.members["a"])
     hub.open("b", "c")
+
+
+def test_who_asks_has_a_bound_of_its_own(random_bytes: RandomBytes) -> None:
+    hub = Hub(random_bytes, pairs_per_member_max=1)
+    ours = hub.open("a", "b")
+    assert hub.relay.open_pair(NETWORK, hub.members["a"], hub.members["c"], 0.0) is None
+    assert hub.open("a", "b") == ours
+    hub.open("c", "a")  # who has fewer may ask for who has as many
+    assert hub.drops.as_dict() == {DropReason.TOO_MANY_CHANNELS: 1}
+
+
+def test_what_carried_nothing_for_long_is_closed(hub: Hub) -> None:
+    ours, theirs = hub.open("a", "b")
+    idle, _ = hub.open("a", "c")
+    assert hub.forward(AT["b"], relay_header(theirs) + b"x", 13, now=50.0)
+    assert hub.relay.close_idle(0.0) == []
+    [pair] = hub.relay.close_idle(20.0)
+    assert set(pair) == {hub.members["a"], hub.members["c"]}
+    assert hub.relay.others_of(hub.members["a"]) == [hub.members["b"]]
+    assert not hub.forward(AT["a"], relay_header(idle) + b"x", 13)
+    assert hub.forward(AT["a"], relay_header(ours) + b"x", 13, now=55.0)
+    hub.relay.close_idle(60.0)
+    assert len(hub.relay) == 0
+    assert not hub.relay._by_owner
+
+
+def test_nothing_goes_on_by_another_relay(hub: Hub) -> None:
+    ours, theirs = hub.open("a", "b")
+    hub.members["b"].via = (("5.0.0.9", 7777), relay_header(b"another!"))
+    assert not hub.forward(AT["a"], relay_header(ours) + b"x", 13)
+    assert not hub.forward(("5.0.0.9", 7777), relay_header(ours) + b"x", 13)
+    assert hub.drops.as_dict() == {DropReason.NO_PATH: 1, DropReason.NOT_THE_OWNER: 1}
+    assert theirs
+
+
+def test_a_datagram_on_a_channel_of_another_relay_behind_relayed_ones_is_left_to_the_node(hub: Hub) -> None:
+    """Of two members that relay for each other, one burst may hold both."""
+    ours, theirs = hub.open("a", "b")
+    relayed, other = relay_header(ours) + b"one", relay_header(b"another!") + b"two"
+    sent = hub.forward(AT["a"], relayed + relayed + other + relayed, 15)
+    assert sent == [(AT["b"], (relay_header(theirs) + b"one") * 2, 15)]
+    assert hub.consumed == 30
+    assert not hub.drops.as_dict()

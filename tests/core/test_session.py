@@ -21,6 +21,7 @@ from l2mesh.core.session import (
 )
 from l2mesh.crypto.aead import Suite
 from l2mesh.wire.outer import DATA_OVERHEAD, relay_header
+from l2mesh.wire.receive_area import ReceiveArea
 
 MakePair = Callable[..., tuple[Keypair, Keypair]]
 RELAY = relay_header(b"channel8")
@@ -107,6 +108,51 @@ def test_any_plaintexts_come_out_as_they_went_in(
         opened += got
     assert opened == plaintexts
     assert ours.send_counter == len(plaintexts)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([60, 992, 1100, 1400]), st.integers(1, 70)), min_size=1, max_size=6),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 8),
+)
+def test_runs_of_equal_datagrams_come_out_as_they_went_in(
+    make_pair: MakePair, runs: list[tuple[int, int]], relayed: bool, in_area: bool, ahead: int
+) -> None:
+    """Buffers that are cut beforehand, runs that are opened at once, memory that is received into again."""
+    ours, theirs = make_pair()
+    arena, area = Arena(), ReceiveArea.make(1 << 17)
+    prefix = RELAY if relayed else b""
+    plaintexts = [bytes((number,)) * size for number, (size, count) in enumerate(runs) for _ in range(count)]
+    opened = []
+    for data, size in ours.seal(plaintexts, prefix, arena):
+        place = memoryview(area if in_area else bytearray(1 << 17))[ahead * size :][: len(data)]
+        place[:] = data
+        got, offset = theirs.open(place, 0, size, len(prefix), Drops())
+        assert offset == len(data)
+        opened += got
+    assert opened == plaintexts
+
+
+def test_a_train_begins_where_its_buffer_is_cut_and_wastes_less_than_a_datagram(make_pair: MakePair) -> None:
+    """A frame that is flooded to a thousand peers takes no more buffers than its copies fill."""
+    ours, _ = make_pair()
+    arena = Arena()
+    for _ in range(100):
+        ours.seal([bytes(1400), bytes(700)], b"", arena)
+    assert arena._number <= 100 * (1432 + 732 + 1432) // ARENA_BUFFER_SIZE + 1
+
+
+def test_a_bad_datagram_in_a_long_run_does_not_spoil_the_others(make_pair: MakePair) -> None:
+    ours, theirs = make_pair()
+    [(data, size)] = trains_of(ours, [bytes((number,)) * 1200 for number in range(20)])
+    bent = bytearray(data)
+    bent[7 * size + 500] ^= 1
+    plaintexts, offset, drops = open_run(theirs, bytes(bent), size)
+    assert offset == len(data)
+    assert drops == {DropReason.NOT_AUTHENTIC: 1}
+    assert [plain[0] for plain in plaintexts] == [number for number in range(20) if number != 7]
 
 
 def test_a_burst_larger_than_a_buffer_goes_on_in_the_next(make_pair: MakePair) -> None:

@@ -126,6 +126,36 @@ def test_an_expired_station_that_comes_elsewhere_is_no_move() -> None:
     assert not bench.moves
 
 
+def test_what_is_remembered_of_a_header_ends_with_the_station_it_is_about() -> None:
+    bench = Bench()
+    for _ in range(2):
+        assert bench.admit(OWN + THERE + IPV4)
+        frame = memoryview(bytearray(10) + THERE + HERE + IPV4)
+        assert bench.switch.sort([frame], 0.5)[0] == {PEER: [frame]}
+    assert bench.admit(OWN + THERE + IPV4, OTHER, now=0.6)
+    assert bench.moves == [(THERE, PEER, OTHER)]
+    assert bench.switch.sort([frame], 0.7)[0] == {OTHER: [frame]}
+    bench.fdb.remove_port(OTHER)
+    assert bench.switch.sort([frame], 0.8) == ({}, [frame])
+
+
+def test_a_station_that_is_heard_all_the_time_does_not_age() -> None:
+    bench = Bench()
+    for second in range(0, 1000, 10):
+        assert bench.admit(OWN + THERE + IPV4, now=float(second))
+        assert bench.admit(OWN + THERE + IPV4, now=second + 0.5)
+    assert bench.fdb.lookup(THERE, 1289.0) == PEER
+    assert bench.fdb.lookup(THERE, 1291.0) is None
+    assert not bench.moves
+
+
+def test_what_is_remembered_of_headers_is_bounded() -> None:
+    bench = Bench(limit_per_port=1)  # a full table does not change
+    for number in range(10_000):
+        assert bench.admit(OWN + b"\x06" + number.to_bytes(5, "big") + IPV4)
+    assert len(bench.switch._admitted) <= 4096
+
+
 @pytest.mark.parametrize("kind", [IPV4, tag(0, 5), tag(5), tag(5, kind=0x88A8), b"\x81\x00"])
 def test_our_own_address_is_nobody_elses_in_any_vlan(kind: bytes) -> None:
     bench = Bench()

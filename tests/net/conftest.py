@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,11 @@ from tests.net.mesh import Mesh
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
+
+# tools/nat-matrix is not installed; its tests use what it is made of.
+TOOLS = str(Path(__file__).parents[2] / "tools")
+if TOOLS not in sys.path:
+    sys.path.insert(0, TOOLS)
 
 LOG_LINES = 30  # of each daemon, shown with a failure
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -54,6 +55,13 @@ class Namespace:
         for namespace, cidr in ((self, address), (other, other_address)):
             namespace.ip(f"addr add {cidr} dev eth0 {'nodad' if ':' in cidr else ''}")
             namespace.ip("link set eth0 up")
+        deadline = time.monotonic() + 5
+        while not (self._carries() and other._carries()):  # until then the kernel drops what is sent
+            assert time.monotonic() < deadline, "the veth pair does not come up"
+
+    def _carries(self) -> bool:
+        link = self.ip("link show eth0")
+        return "state UP" in link and "qdisc noop " not in link
 
     @staticmethod
     def _ip(command: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -12,18 +13,22 @@ import pytest
 import uvloop
 
 from l2mesh.shell import driver as driver_module
+from l2mesh.shell import outlet as outlet_module
+from l2mesh.shell import side_sockets
 from l2mesh.shell.driver import Driver
 from l2mesh.shell.errors import ShellError
 from l2mesh.shell.link import LinkSettings, configure_link
 from l2mesh.shell.statistics import PortStatistics
 from l2mesh.shell.tap import FrameDescriptor, Tap, TapFeatures
-from l2mesh.shell.udp import UdpSocket
+from l2mesh.shell.udp import UdpSocket, open_side_socket
+from l2mesh.wire.address import SideAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 Address = tuple[str, int]
 HEADER = bytes(10)
+IP_RECVTTL = 12
 
 
 class Wire:
@@ -34,6 +39,11 @@ class Wire:
         self.deadline: float | None = None
         self.calls: list[str] = []
         self.events: list[str] = []
+        self.sources: list[Address] = []
+        self.errors: list[tuple[Address, int, bool]] = []
+        self.answer_errors = False
+        self.openers: list[Any] = []
+        self.closing: list[int] = []
         self._trains: list[Any] = []
         self._deliveries: list[Any] = []
 
@@ -45,6 +55,7 @@ class Wire:
 
     def receive_datagrams(self, bursts: list[Any], now: float) -> None:
         self.calls += [f"from {address[0]}" for address, _, _ in bursts]
+        self.sources += [address for address, _, _ in bursts]
         for _, data, size in bursts:
             self._deliveries += [[data[at : at + size]] for at in range(0, len(data), size)]
 
@@ -57,6 +68,19 @@ class Wire:
 
     def next_deadline(self) -> float | None:
         return self.deadline
+
+    def receive_send_error(self, address: Address, errno: int, local: bool, now: float) -> None:
+        self.errors.append((address, errno, local))
+        if self.answer_errors:
+            self._trains = [(address, b"again", 5)]
+
+    def take_openers(self) -> list[Any]:
+        openers, self.openers = self.openers, []
+        return openers
+
+    def take_closing(self) -> list[int]:
+        closing, self.closing = self.closing, []
+        return closing
 
     def take_datagrams(self) -> list[Any]:
         trains, self._trains = self._trains, []
@@ -175,8 +199,8 @@ def test_an_earlier_deadline_overtakes_and_a_later_one_waits(run: Run) -> None:
         rig = Rig(stack, on_event=lambda event: fired.set())
         rig.driver.call(rig.engine.wake_at, 60.0)
         rig.driver.call(rig.engine.wake_at, 0.004)
-        rig.driver.call(rig.engine.wake_at, 0.012)  # the timer of the one before finds nothing to do
         started = rig.loop.time()
+        rig.driver.call(rig.engine.wake_at, 0.012)  # the timer of the one before finds nothing to do
         await fired.wait()
         assert rig.loop.time() - started > 0.008
         assert rig.engine.calls == ["start", "timer"]
@@ -205,6 +229,7 @@ def test_stopping_says_goodbye(run: Run) -> None:
         rig.kernel.send(HEADER + b"after the end")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
+        rig.driver.call(rig.engine.say, aside(rig.program.getsockname(), 1), b"too late")
         with pytest.raises(BlockingIOError):
             rig.program.recv(100)
 
@@ -263,9 +288,11 @@ class FullPort:
     """A UDP port of equal rank whose room we rule: it takes `room` trains, and is writable when told."""
 
     version = 4
+    number = 0
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self.statistics = PortStatistics()
+        self.errors: dict[Any, None] = {}
         self.room = 0
         self.sent: list[bytes] = []
         self._socket, self._other = socket.socketpair()
@@ -287,6 +314,15 @@ class FullPort:
         self.room -= len(taken)
         self.sent += [bytes(buffer) for _, buffer, _ in taken]
         return [(address, bytes(buffer), size) for address, buffer, size in rest]
+
+    def send_with_ttl(self, address: Address, datagram: Any, ttl: int) -> None: ...
+
+    def take_errors(self) -> list[Any]:
+        return []
+
+    def grow(self) -> None: ...
+
+    def close(self) -> None: ...
 
     def make_room(self, room: int) -> None:
         self.room = room
@@ -316,7 +352,7 @@ def test_while_the_socket_is_full_the_tap_rests_and_nothing_is_lost_or_reordered
 
 def test_what_waits_for_a_full_socket_has_a_bound(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(stack: contextlib.ExitStack) -> None:
-        monkeypatch.setattr(driver_module, "BACKLOG_BYTES", 1000)
+        monkeypatch.setattr(outlet_module, "BACKLOG_BYTES", 1000)
         port = FullPort(stack)
         rig = Rig(stack, sockets=[port])
         for _ in range(15):
@@ -327,6 +363,206 @@ def test_what_waits_for_a_full_socket_has_a_bound(run: Run, monkeypatch: pytest.
         assert len(port.sent) == 10
 
     run(test)
+
+
+def test_an_icmp_error_is_told_and_the_socket_reads_on(run: Run) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        rig = Rig(stack)
+        gone = closed_address()
+        for _ in range(2):  # uvloop would stop at the first, were the socket itself watched
+            rig.driver.call(rig.engine.say, gone, b"x")
+            while not rig.engine.errors:
+                await asyncio.sleep(0.001)
+            assert rig.engine.errors == [(gone, errno.ECONNREFUSED, False)]
+            rig.engine.errors.clear()
+            rig.program.sendto(HEADER + b"alive", ("127.0.0.1", rig.udp.port))
+            assert await rig.loop.sock_recv(rig.kernel, 100) == HEADER + b"alive"
+        assert not rig.udp.statistics.drops
+
+    run(test)
+
+
+def test_what_this_host_refuses_to_send_is_told_after_the_call(run: Run) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        rig = Rig(stack)
+        broadcast = ("255.255.255.255", 9)  # needs SO_BROADCAST
+        rig.driver.call(rig.engine.say, broadcast, b"x")
+        assert rig.engine.errors == []  # not while its own call is under way
+        await asyncio.sleep(0.005)
+        assert rig.engine.errors == [(broadcast, errno.EACCES, True)]
+        assert rig.udp.statistics.drops.total() == 1
+
+    run(test)
+
+
+def test_an_engine_that_answers_each_error_by_the_next_gets_time_to_breathe(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        monkeypatch.setattr(driver_module, "ERRORS_REST", 60.0)
+        rig = Rig(stack)
+        rig.engine.answer_errors = True
+        rig.driver.call(rig.engine.say, closed_address(), b"x")
+        await asyncio.sleep(0.01)
+        await turns()
+        assert len(rig.engine.errors) == 1
+        assert rig.udp.statistics.writes == 2
+
+    run(test)
+
+
+def test_a_side_socket_opens_at_its_first_train_and_carries_the_answers(run: Run) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        rig = SideRig(stack)
+        there = aside(rig.program.getsockname(), 7)
+        for text in (b"first", b"second"):
+            rig.driver.call(rig.engine.say, there, text)
+        (first, source), (second, again) = (rig.program.recvfrom(100) for _ in range(2))
+        assert (first, second) == (b"first", b"second")
+        assert source == again == ("127.0.0.1", rig.opened[0].port)
+        assert source[1] != rig.udp.port
+        rig.program.sendto(HEADER + b"answer", source)
+        assert await rig.loop.sock_recv(rig.kernel, 100) == HEADER + b"answer"
+        assert rig.engine.sources == [there]
+        rig.driver.call(rig.engine.say, rig.program.getsockname(), b"by the main one")
+        assert rig.program.recvfrom(100)[1] == ("127.0.0.1", rig.udp.port)
+        found = rig.driver.statistics()
+        assert (found["side"].writes, found["side"].reads, found["udp4"].writes) == (2, 1, 1)
+
+    run(test)
+
+
+def test_a_side_socket_closes_once_the_last_datagram_has_left_by_it(run: Run) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        rig = SideRig(stack)
+        there = aside(rig.program.getsockname(), 7)
+        rig.driver.call(rig.engine.say, there, b"hello")
+        rig.engine.closing = [7, 8]
+        rig.driver.call(rig.engine.say, there, b"goodbye")
+        assert [rig.program.recv(100) for _ in range(2)] == [b"hello", b"goodbye"]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", rig.opened[0].port))  # it is free again
+        rig.driver.call(rig.engine.say, there, b"anew")
+        assert rig.program.recvfrom(100)[1] == ("127.0.0.1", rig.opened[1].port)
+
+    run(test)
+
+
+def test_one_that_closes_another_which_is_ready_too_does_no_harm(run: Run) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        rig = SideRig(stack)
+        for number in (1, 2):
+            rig.driver.call(rig.engine.say, aside(rig.program.getsockname(), number), b"x")
+            rig.program.sendto(HEADER + b"y", ("127.0.0.1", rig.opened[-1].port))
+        rig.engine.closing = [1, 2]  # taken after the first of the two was read
+        await turns()
+        assert len(rig.engine.sources) == 1
+
+    run(test)
+
+
+def test_side_sockets_have_a_bound_and_what_cannot_be_opened_is_counted_and_said_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        monkeypatch.setattr(side_sockets, "SIDE_SOCKETS_MAX", 2)
+        caplog.clear()
+        rig = SideRig(stack)
+        host, port = rig.program.getsockname()
+        for number in (1, 2, 3, 3):
+            rig.driver.call(rig.engine.say, SideAddress(host, port, number), b"x")
+        rig.engine.openers = [(SideAddress(host, port, 4), b"opener", 2)]
+        rig.driver.call(rig.engine.say, SideAddress("::1", 9, 1), b"x")
+        assert rig.driver.unroutable == 4
+        assert len(rig.opened) == 2
+        assert [record.getMessage() for record in caplog.records] == [
+            "cannot open one more UDP socket: there are 2 of them already"
+        ]
+        rig.engine.closing = [1]
+        rig.driver.call(rig.engine.say, SideAddress(host, port, 2), b"x")
+        rig.driver.call(rig.engine.say, SideAddress(host, port, 3), b"x")
+        assert rig.driver.unroutable == 4
+
+    run(test)
+
+
+def test_a_side_socket_that_is_busy_grows_as_far_as_others_have_not(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        monkeypatch.setattr(side_sockets, "GROWN_MAX", 1)
+        rig = SideRig(stack)
+        grown = []
+        for number in (1, 2):
+            rig.driver.call(rig.engine.say, aside(rig.program.getsockname(), number), b"x")
+            monkeypatch.setattr(rig.opened[-1], "grow", lambda number=number: grown.append(number))
+        rig.program.sendto(b"small", ("127.0.0.1", rig.opened[0].port))
+        await turns()
+        assert grown == []
+        for port in rig.opened:
+            rig.program.sendto(bytes(30_000), ("127.0.0.1", port.port))
+            await turns()
+        assert grown == [1]
+
+    run(test)
+
+
+def test_a_socket_given_with_a_number_is_never_closed_and_answers_by_itself(run: Run) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        sockets = [UdpSocket("127.0.0.1", 0), UdpSocket("127.0.0.2", 0, number=1)]
+        for each in sockets:
+            stack.callback(each.close)
+        rig = Rig(stack, sockets=sockets)
+        rig.program.sendto(HEADER + b"hello", ("127.0.0.2", sockets[1].port))
+        await rig.loop.sock_recv(rig.kernel, 100)
+        [source] = rig.engine.sources
+        assert source == aside(rig.program.getsockname(), 1)
+        rig.engine.closing = [1]
+        rig.driver.call(rig.engine.say, source, b"reply")
+        rig.driver.call(rig.engine.say, source, b"again")
+        assert [rig.program.recvfrom(100)[1] for _ in range(2)] == [("127.0.0.2", sockets[1].port)] * 2
+        rig.driver.call(rig.engine.say, aside(rig.program.getsockname(), 2), b"by which?")
+        assert rig.driver.unroutable == 1
+        assert rig.driver.statistics()["udp4.1"].writes == 2
+
+    run(test)
+
+
+def test_an_opener_goes_before_the_trains_of_its_turn(run: Run) -> None:
+    async def test(stack: contextlib.ExitStack) -> None:
+        rig = SideRig(stack)
+        rig.program.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+        there = rig.program.getsockname()
+        for address in (there, aside(there, 1)):
+            rig.engine.openers = [(address, b"opener", 3)]
+            rig.driver.call(rig.engine.say, address, b"probe")
+            received = [rig.program.recvmsg(100, 100)[:2] for _ in range(2)]
+            assert [(data, ancillary[0][2][0]) for data, ancillary in received] == [(b"opener", 3), (b"probe", 64)]
+
+    run(test)
+
+
+def closed_address() -> Address:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.bind(("127.0.0.1", 0))
+        host, port = one.getsockname()
+        return host, port
+
+
+def aside(address: Address, number: int) -> SideAddress:
+    return SideAddress(address[0], address[1], number)
+
+
+class SideRig(Rig):
+    """One that opens side sockets."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self.opened: list[UdpSocket] = []
+        super().__init__(stack, open_side=self._open)
+
+    def _open(self, version: int, number: int, statistics: PortStatistics) -> UdpSocket:
+        self.opened.append(open_side_socket([self.udp], version, number, statistics))
+        return self.opened[-1]
 
 
 async def turns() -> None:

@@ -97,7 +97,7 @@ def approach(mesh: Mesh, edge: EdgeNode[EdgeEngine], target: str) -> None:
     node = mesh.edges[target]
     remote = edge.engine.edge_for(mesh.key_of(target), mesh.world.now)
     assert remote is not None
-    edge.engine.care.add_candidates(remote, node.engine.care.candidates(), mesh.world.now)
+    edge.engine.punching.add_candidates(remote, node.engine.punching.candidates(), mesh.world.now)
     remote.wanted_at = mesh.world.now
     edge.engine.wake_peer(remote, mesh.world.now)
     edge.settle()

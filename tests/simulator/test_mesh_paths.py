@@ -6,7 +6,7 @@ import pytest
 
 from l2mesh.core.edge import EdgeEngine
 from l2mesh.core.events import PathChanged, PeerUp
-from l2mesh.core.path_care import RelayPolicy
+from l2mesh.core.reach import RelayPolicy
 from l2mesh.simulator.link import Link
 from l2mesh.simulator.mesh import Mesh, frame, mac_of
 from l2mesh.simulator.nat import FULL_CONE, HOME, SYMMETRIC, Nat

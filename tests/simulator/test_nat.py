@@ -16,6 +16,8 @@ from l2mesh.simulator.nat import (
     EI,
     FULL_CONE,
     HOME,
+    LINUX,
+    STREAM_AFTER,
     SYMMETRIC,
     Allocation,
     Dependence,
@@ -122,6 +124,116 @@ def test_a_flushed_nat_lets_nothing_in() -> None:
     nat.outbound(INSIDE, SERVER, 0.0)
     nat.flush()
     assert nat.inbound(SERVER, 5000, 1.0) is None
+
+
+# ---- Linux
+
+
+def test_a_linux_flow_lives_30_s_until_it_was_two_way_for_2_s_and_then_120() -> None:
+    nat = table(LINUX)
+    nat.outbound(INSIDE, SERVER, 0.0)
+    assert nat.inbound(SERVER, 5000, 1.0) == INSIDE
+    assert nat.inbound(SERVER, 5000, 30.9) == INSIDE, "a packet from outside refreshes too"
+    assert nat.inbound(SERVER, 5000, 150.8) == INSIDE
+    assert nat.inbound(SERVER, 5000, 271.0) is None
+    assert nat.outbound(INSIDE, SERVER, 271.0) == (OUTSIDE, 5000)
+    assert nat.inbound(SERVER, 5000, 301.1) is None, "a new flow, and a short one again"
+
+
+def test_a_linux_flow_that_was_never_answered_stays_short() -> None:
+    nat = table(LINUX)
+    for second in range(20):
+        nat.outbound(INSIDE, SERVER, second + STREAM_AFTER)
+    assert nat.inbound(SERVER, 5000, 21.0 + 30.1) is None
+
+
+def test_linux_looks_like_ei_while_the_port_is_nobody_elses() -> None:
+    nat = table(LINUX)
+    for remote in (SERVER, SERVER_OTHER_PORT, OTHER):
+        assert nat.outbound(INSIDE, remote, 0.0) == (OUTSIDE, 5000)
+    assert nat.inbound(SERVER, 5000, 1.0) == INSIDE
+    assert nat.inbound((SERVER[0], 82), 5000, 1.0) is None
+
+
+def test_two_hosts_with_one_port_behind_linux_look_like_apd() -> None:
+    nat = table(LINUX)
+    neighbour = ("10.0.0.3", 5000)
+    assert nat.outbound(neighbour, SERVER, 0.0) == (OUTSIDE, 5000)
+    moved = nat.outbound(INSIDE, SERVER, 0.0)
+    assert moved is not None
+    assert moved != (OUTSIDE, 5000)
+    assert nat.outbound(INSIDE, OTHER, 0.0) == (OUTSIDE, 5000)
+    assert nat.inbound(SERVER, 5000, 1.0) == neighbour
+    assert nat.inbound(SERVER, moved[1], 1.0) == INSIDE
+    assert nat.inbound(OTHER, 5000, 1.0) == INSIDE
+
+
+def test_a_block_of_linux_serves_more_flows_than_it_has_ports() -> None:
+    nat = table(Nat(mapping=APD, allocation=Allocation.RANDOM, block=(20000, 20003), overloads=True))
+    remotes = [("5.1.0.1", port) for port in range(100)]
+    ports = [outside[1] for remote in remotes if (outside := nat.outbound(INSIDE, remote, 0.0))]
+    assert len(ports) == len(remotes)
+    assert set(ports) == {20000, 20001, 20002, 20003}
+    for remote, port in zip(remotes, ports, strict=True):
+        assert nat.inbound(remote, port, 1.0) == INSIDE
+    with pytest.raises(ValueError, match="overloaded"):
+        Nat(overloads=True)
+
+
+RACY = Nat(accepts_input=True)
+
+
+def test_the_race_at_a_linux_router_is_one_flows() -> None:
+    nat = table(Nat(mapping=APD, overloads=True, accepts_input=True))
+    nat.outbound(INSIDE, SERVER, 0.0)
+    assert nat.inbound(OTHER, 5000, 1.0) is None
+    assert nat.outbound(INSIDE, OTHER, 2.0) != (OUTSIDE, 5000)
+    assert nat.outbound(INSIDE, SERVER_OTHER_PORT, 2.0) == (OUTSIDE, 5000)
+
+
+def test_a_router_that_takes_a_stranger_in_sends_us_by_another_port_to_that_one_alone() -> None:
+    nat = table(RACY)
+    assert nat.outbound(INSIDE, SERVER, 0.0) == (OUTSIDE, 5000)
+    assert nat.inbound(OTHER, 5000, 1.0) is None
+    detour = nat.outbound(INSIDE, OTHER, 2.0)
+    assert detour is not None
+    assert detour != (OUTSIDE, 5000)
+    assert nat.inbound(OTHER, 5000, 3.0) is None
+    assert nat.inbound(OTHER, detour[1], 3.0) == INSIDE
+    assert nat.outbound(INSIDE, SERVER, 4.0) == (OUTSIDE, 5000)
+    assert nat.outbound(INSIDE, (OTHER[0], 81), 4.0) == (OUTSIDE, 5000)
+
+
+def test_who_sends_first_to_the_stranger_keeps_the_port() -> None:
+    nat = table(RACY)
+    nat.outbound(INSIDE, SERVER, 0.0)
+    assert nat.outbound(INSIDE, OTHER, 1.0) == (OUTSIDE, 5000)
+    assert nat.inbound(OTHER, 5000, 2.0) == INSIDE
+    assert nat.outbound(INSIDE, OTHER, 2.0) == (OUTSIDE, 5000)
+
+
+def test_the_port_is_ours_again_when_the_stranger_was_silent_long_enough() -> None:
+    nat = table(RACY)
+    nat.outbound(INSIDE, SERVER, 0.0)
+    nat.inbound(OTHER, 5000, 1.0)
+    nat.outbound(INSIDE, SERVER, 25.0)
+    assert nat.outbound(INSIDE, OTHER, 31.5) == (OUTSIDE, 5000)
+
+
+def test_a_router_that_drops_strangers_has_no_such_race() -> None:
+    nat = table(HOME)
+    nat.outbound(INSIDE, SERVER, 0.0)
+    assert nat.inbound(OTHER, 5000, 1.0) is None
+    assert nat.outbound(INSIDE, OTHER, 2.0) == (OUTSIDE, 5000)
+
+
+def test_after_a_flush_a_stranger_who_comes_first_takes_only_its_own_tuple() -> None:
+    nat = table(RACY)
+    nat.outbound(INSIDE, OTHER, 0.0)
+    nat.flush()
+    nat.inbound(OTHER, 5000, 1.0)
+    assert nat.outbound(INSIDE, OTHER, 2.0) != (OUTSIDE, 5000)
+    assert nat.outbound(INSIDE, SERVER, 2.0) == (OUTSIDE, 5000)
 
 
 def describe(nat: Nat) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
@@ -10,14 +11,14 @@ import pytest
 
 from l2mesh.simulator.clock import Clock
 from l2mesh.simulator.link import Link
-from l2mesh.simulator.nat import HOME
+from l2mesh.simulator.nat import FULL_CONE, HOME, Nat
 from l2mesh.simulator.network import Fate, Internet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from l2mesh.simulator.engine import Address, Burst
-    from l2mesh.simulator.place import Host, Place
+    from l2mesh.simulator.place import Host, Place, Socket
 
 
 class Party:
@@ -179,7 +180,7 @@ def test_datagrams_to_nobody_have_a_fate() -> None:
     net.internet.send(net.a.socket, [(("5.1.0.2", 1), b"no such port", 12)])
     four.send("2a02:1::2", b"no IPv6 here")
     net.run()
-    assert net.fates() == {Fate.NO_ROUTE: 2, Fate.NO_SOCKET: 1}
+    assert net.fates() == {Fate.NO_ROUTE: 1, Fate.NOT_SENT: 1, Fate.NO_SOCKET: 1}
 
 
 def test_a_tap_sees_every_datagram_once_with_its_fate() -> None:
@@ -269,6 +270,189 @@ def test_a_renumbered_nat_has_forgotten_everything() -> None:
     net.run()
     assert x.data == [b"answer"]
     assert [source for _, source, _, _ in net.a.got] == [("5.1.0.9", 5000), ("5.1.0.10", 5000)]
+
+
+def test_a_router_that_was_off_has_forgotten_everything_and_may_have_another_address() -> None:
+    net = Plain()
+    site = net.internet.site("site", address="5.1.0.9", nat=HOME)
+    x = Party(net.internet, net.internet.host("x", ["10.0.0.2"], site))
+    for address in (None, "5.1.0.10"):
+        x.send(net.a, b"out")
+        net.run()
+        site.reboot(address)
+        net.a.send("5.1.0.9", b"in")
+        net.run()
+    x.send(net.a, b"out")
+    net.run()
+    assert x.data == []
+    assert [source for _, source, _, _ in net.a.got] == [("5.1.0.9", 5000), ("5.1.0.9", 5000), ("5.1.0.10", 5000)]
+
+
+def test_a_socket_of_one_address_is_apart_from_those_of_others() -> None:
+    net = Plain()
+    host = net.internet.host("two", ["5.1.0.8", "5.1.0.9"])
+    got: dict[int, list[bytes]] = {0: [], 1: []}
+
+    def listen(nth: int) -> Socket:
+        return host.bind({4: 5000}, lambda bursts: got[nth].extend(bytes(data) for _, data, _ in bursts), nth=nth)
+
+    first, second = listen(0), listen(1)
+    net.a.send("5.1.0.8", b"first")
+    net.a.send("5.1.0.9", b"second")
+    net.run()
+    assert got == {0: [b"first"], 1: [b"second"]}
+    net.internet.send(second, [(("5.1.0.1", 5000), b"back", 4)])
+    net.run()
+    assert net.a.got[0][1] == ("5.1.0.9", 5000)
+    with pytest.raises(ValueError, match="port in use"):
+        listen(1)
+    with pytest.raises(ValueError, match="port in use"):
+        host.bind({4: 5000}, lambda bursts: None)
+    net.internet.move(host, ["5.1.0.80", "5.1.0.90"])
+    assert (first.sources, second.sources) == ({4: ("5.1.0.80", 5000)}, {4: ("5.1.0.90", 5000)})
+
+
+# ---- hops
+
+
+class Homes:
+    """A host behind a home's router, or behind a carrier's outside it, and one behind another router."""
+
+    def __init__(self, *, carrier: bool, far: Nat = HOME) -> None:
+        self.net = net = Plain()
+        outer = net.internet.site("carrier", address="5.1.0.9", nat=HOME) if carrier else None
+        address = "100.64.0.1" if carrier else "5.1.0.9"
+        self.near = net.internet.site("near", address=address, nat=HOME, at=outer)
+        self.routers = [self.near, *([outer] if outer else [])]
+        self.far = net.internet.site("far", address="5.1.0.10", nat=far)
+        self.x = Party(net.internet, net.internet.host("x", ["10.0.0.2"], self.near))
+        self.y = Party(net.internet, net.internet.host("y", ["10.0.0.2"], self.far))
+        self.y.send("5.1.0.9", b"opens y's router")
+        net.run()
+
+    def send(self, ttl: int, to: str = "5.1.0.10") -> dict[Fate, int]:
+        """What became of a datagram from x."""
+        before = self.net.fates()
+        self.net.internet.send(self.x.socket, [((to, 5000), b"x", 1)], ttl)
+        self.net.run()
+        return {fate: n for fate, number in self.net.fates().items() if (n := number - before.get(fate, 0))}
+
+    def mapped(self) -> list[bool]:
+        tables = [router.nat for router in self.routers]
+        return [bool(table and table.live_mappings(self.net.clock.now)) for table in tables]
+
+
+def test_an_opener_of_ttl_2_maps_at_its_own_router_and_dies_before_the_other() -> None:
+    homes = Homes(carrier=False)
+    assert homes.send(1) == {Fate.TTL_EXPIRED: 1}
+    assert homes.mapped() == [False]
+    assert homes.send(2) == {Fate.TTL_EXPIRED: 1}
+    assert homes.mapped() == [True]
+    assert homes.y.data == []
+    homes.y.send("5.1.0.9", b"in")
+    homes.net.run()
+    assert homes.x.data == [b"in"]
+
+
+def test_an_opener_of_ttl_3_maps_at_a_carriers_router_too() -> None:
+    homes = Homes(carrier=True)
+    assert homes.send(2) == {Fate.TTL_EXPIRED: 1}
+    assert homes.mapped() == [True, False]
+    assert homes.send(3) == {Fate.TTL_EXPIRED: 1}
+    assert homes.mapped() == [True, True]
+
+
+@pytest.mark.parametrize(("carrier", "least"), [(False, 4), (True, 5)])
+def test_a_hop_is_each_router_and_the_core(carrier: bool, least: int) -> None:
+    homes = Homes(carrier=carrier)
+    assert homes.send(least - 1) == {Fate.TTL_EXPIRED: 1}
+    assert homes.send(least) == {Fate.DELIVERED: 1}
+
+
+def test_what_dies_in_a_router_that_accepts_input_was_noted_there() -> None:
+    homes = Homes(carrier=False, far=Nat(accepts_input=True))
+    homes.far.flush()
+    assert homes.send(2) == {Fate.TTL_EXPIRED: 1}
+    homes.y.send("5.1.0.9", b"y")
+    homes.net.run()
+    assert homes.x.got[-1][1] == ("5.1.0.10", 5000)
+    homes.far.flush()
+    assert homes.send(3) == {Fate.FILTERED: 1}
+    homes.y.send("5.1.0.9", b"y")
+    homes.net.run()
+    assert [data for *_, data, _ in homes.x.got] == [b"y"], (
+        "it left by another port, which x's router does not know"
+    )
+
+
+def test_on_a_lan_nothing_is_a_hop() -> None:
+    homes = Homes(carrier=False)
+    z = Party(homes.net.internet, homes.net.internet.host("z", ["10.0.0.3"], homes.near))
+    assert homes.send(1, "10.0.0.3") == {Fate.DELIVERED: 1}
+    assert z.data == [b"x"]
+
+
+def test_hairpinning_is_one_hop() -> None:
+    net = Plain()
+    site = net.internet.site("site", address="5.1.0.9", nat=FULL_CONE)
+    x, y = (Party(net.internet, net.internet.host(name, [f"10.0.0.{name}"], site)) for name in "12")
+    y.send(net.a, b"maps 5000")
+    net.internet.send(x.socket, [(("5.1.0.9", 5000), b"x", 1)], 2)
+    net.run()
+    assert y.data == [b"x"]
+
+
+# ---- errors
+
+
+class Failing(Party):
+    """A party that is told what came to nothing."""
+
+    def __init__(self, internet: Internet, host: Host) -> None:
+        super().__init__(internet, host)
+        self.failed: list[tuple[float, Address, int, bool]] = []
+        host.close(self.socket)
+        self.socket = host.bind({4: 5000, 6: 5000}, self._receive, self._fail)
+
+    def _fail(self, address: Address, number: int, local: bool) -> None:
+        self.failed.append((round(self.internet.clock.now - self._start, 6), address, number, local))
+
+
+def test_a_host_that_cannot_send_is_told_at_once_by_itself() -> None:
+    net = Plain()
+    four = Failing(net.internet, net.internet.host("four", ["5.1.0.4"]))
+    four.send("2a02:1::2", b"no IPv6 here")
+    four.host.no_route_to.add("5.1.0.2")
+    four.send(net.b, b"no route")
+    net.internet.move(four.host, [])
+    four.send(net.a, b"unplugged")
+    net.run()
+    assert four.failed == [
+        (0.0, (host, 5000), errno.ENETUNREACH, True) for host in ("2a02:1::2", "5.1.0.2", "5.1.0.1")
+    ]
+    assert net.fates() == {Fate.NOT_SENT: 3}
+
+
+def test_icmp_tells_the_sender_through_its_nat_where_it_is_switched_on() -> None:
+    net = Plain()
+    site = net.internet.site("site", address="5.1.0.9", nat=HOME)
+    x = Failing(net.internet, net.internet.host("x", ["10.0.0.2"], site))
+
+    def send_all() -> None:
+        net.internet.send(x.socket, [(("5.1.0.2", 1), b"no such port", 12)])
+        x.send("5.1.0.77", b"no such host")
+        net.internet.send(x.socket, [(("5.1.0.2", 5000), b"short of breath", 15)], 2)
+        net.run()
+
+    send_all()
+    assert x.failed == []
+    net.internet.icmp = True
+    send_all()
+    assert sorted(x.failed) == [
+        (1.01, ("5.1.0.2", 5000), errno.EHOSTUNREACH, False),
+        (1.01, ("5.1.0.77", 5000), errno.EHOSTUNREACH, False),
+        (1.02, ("5.1.0.2", 1), errno.ECONNREFUSED, False),
+    ]
 
 
 def test_a_host_moves_from_one_site_to_another() -> None:

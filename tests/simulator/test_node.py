@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +10,18 @@ import pytest
 from l2mesh.simulator.link import Link
 from l2mesh.simulator.nat import APD, HOME, Nat
 from l2mesh.simulator.network import Fate
-from l2mesh.simulator.node import MAX_TIMER_CALLS, RECEIVE_BUFFER, TAP_QUEUE, VIRTIO_HEADER, Node, State
+from l2mesh.simulator.node import (
+    MAX_TIMER_CALLS,
+    RECEIVE_BUFFER,
+    SIDE_PORTS,
+    SIDE_SOCKETS_MAX,
+    TAP_QUEUE,
+    VIRTIO_HEADER,
+    Node,
+    State,
+)
 from l2mesh.simulator.world import RandomBytes, World
+from l2mesh.wire.address import SideAddress, socket_number
 
 if TYPE_CHECKING:
     from l2mesh.simulator.engine import Address, Buffer, Burst, Train
@@ -26,6 +37,10 @@ class Hub:
         self.known: dict[Address, None] = {}
         self.outbox: list[Train] = []
         self.calls: list[str] = []
+        self.listening: list[Address] = []
+        self.errors: list[tuple[Address, int, bool]] = []
+        self.openers: list[tuple[Address, bytes, int]] = []
+        self.closing: list[int] = []
 
     def start(self, now: float) -> None:
         self.calls.append("start")
@@ -45,6 +60,12 @@ class Hub:
     def set_local_addresses(self, hosts: list[str], ports: dict[int, int], now: float) -> None:
         self.calls.append(f"{hosts} {ports}")
 
+    def set_listening(self, listening: list[Address]) -> None:
+        self.listening = listening
+
+    def receive_send_error(self, address: Address, errno: int, local: bool, now: float) -> None:
+        self.errors.append((address, errno, local))
+
     def set_wall_clock(self, offset: float) -> None:
         self.calls.append(f"wall {offset}")
 
@@ -54,6 +75,14 @@ class Hub:
     def take_datagrams(self) -> list[Train]:
         outbox, self.outbox = self.outbox, []
         return outbox
+
+    def take_openers(self) -> list[tuple[Address, bytes, int]]:
+        openers, self.openers = self.openers, []
+        return openers
+
+    def take_closing(self) -> list[int]:
+        closing, self.closing = self.closing, []
+        return closing
 
     def take_events(self) -> list[str]:
         return []
@@ -171,6 +200,141 @@ def test_what_an_engine_keeps_beyond_a_call_is_rubbish() -> None:
     world = two_homes()
     world.run(1)
     assert {bytes(view).strip(b"\xdb") for view in world.edges["a"].engine.kept} == {b""}
+
+
+def test_a_supernode_listens_on_every_port_of_each_address_and_answers_from_there() -> None:
+    world = World(1)
+    hub = world.supernode(HUB, Hub, versions=(4, 6), addresses=2, ports=(7777, 7778))
+    four, six = ["5.1.0.1", "5.1.0.2"], ["2a02:1::1", "2a02:1::2"]
+    assert hub.engine.listening == [
+        (four[0], 7777),
+        (six[0], 7777),
+        SideAddress(four[0], 7778, 1),
+        SideAddress(four[1], 7777, 2),
+        SideAddress(four[1], 7778, 3),
+        SideAddress(six[0], 7778, 4),
+        SideAddress(six[1], 7777, 5),
+        SideAddress(six[1], 7778, 6),
+    ]
+    assert world.names == {HUB: [(four[0], 7777), (six[0], 7777)]}
+    a = world.edge("a", Pinger, versions=(4, 6))
+    asked = [(host, port) for host in four + six for port in (7777, 7778)]
+    a.engine.hubs = asked
+    a.engine.outbox = [(address, b"?", 1) for address in asked]
+    seen: list[Address] = []
+    world.internet.taps.append(lambda at, source, to, data, fate: seen.append(source))
+    a.settle()
+    world.run(0.5)
+    assert set(asked) <= set(seen)
+    assert {socket_number(address) for address in hub.engine.known} == set(range(7))
+
+
+def test_a_supernode_that_moves_listens_where_it_is_now() -> None:
+    world = World(1)
+    hub = world.supernode(HUB, Hub, addresses=2)
+    world.move(hub, addresses=["5.1.0.50", "5.1.0.60"])
+    assert hub.engine.listening == [("5.1.0.50", 7777), SideAddress("5.1.0.60", 7777, 1)]
+    a = world.edge("a", Pinger)
+    a.engine.outbox = [(("5.1.0.60", 7777), b"?", 1)]
+    a.settle()
+    world.run(0.5)
+    assert [socket_number(address) for address in hub.engine.known] == [1]
+
+
+def test_a_side_socket_opens_with_its_first_train_and_closes_when_the_engine_is_done_with_it() -> None:
+    world = World(1)
+    hub = world.supernode(HUB, Hub)
+    a = world.edge("a", Pinger)
+    world.run(0.5)
+    address = world.names[HUB][0]
+    a.engine.outbox = [
+        (SideAddress(*address, 7), b"?", 1),
+        (address, b"?", 1),
+        (SideAddress(*address, 7), b"?", 1),
+    ]
+    a.settle()
+    [port] = a.side_ports.values()
+    assert SIDE_PORTS[0] <= port <= SIDE_PORTS[1]
+    assert len(hub.engine.known) == 1
+    world.run(0.5)
+    assert (a.host.addresses[0], port) in hub.engine.known
+    assert len(a.delivered) == 1, "a burst of two answers: seen from there the hub has another address"
+    a.engine.closing = [7, 8]
+    a.settle()
+    assert a.side_ports == {}
+    a.engine.outbox = [(SideAddress(*address, 7), b"?", 1)]
+    a.settle()
+    assert list(a.side_ports) == [7]
+    assert a.side_ports[7] != port
+    a.restart()
+    assert a.side_ports == {}
+
+
+def test_an_engine_gets_no_more_side_sockets_than_there_are() -> None:
+    world = World(1)
+    world.supernode(HUB, Hub)
+    a = world.edge("a", Pinger)
+    hub = world.names[HUB][0]
+    a.engine.outbox = [(SideAddress(*hub, number + 1), b"?", 1) for number in range(SIDE_SOCKETS_MAX)]
+    a.settle()
+    assert len(set(a.side_ports.values())) == SIDE_SOCKETS_MAX
+    a.engine.outbox = [(SideAddress(*hub, SIDE_SOCKETS_MAX + 1), b"?", 1)]
+    with pytest.raises(AssertionError, match="side sockets"):
+        a.settle()
+    hub_node = world.nodes[HUB]
+    hub_node.engine.outbox = [(SideAddress(*hub, 1), b"?", 1)]
+    with pytest.raises(AssertionError, match="no socket 1"):
+        hub_node.settle()
+
+
+def test_openers_leave_before_trains_and_with_their_ttl() -> None:
+    world = two_homes()
+    world.run(0.5)
+    a = world.edges["a"]
+    hub = world.names[HUB][0]
+    seen: list[tuple[bytes, Fate]] = []
+    world.internet.taps.append(lambda at, source, to, data, fate: seen.append((data, fate)))
+    a.engine.outbox = [(hub, b"train", 5)]
+    a.engine.openers = [(hub, b"opener", 2), (SideAddress(*hub, 1), b"side", 2), (hub, b"far", 3)]
+    a.settle()
+    assert seen == [(b"opener", Fate.TTL_EXPIRED), (b"side", Fate.TTL_EXPIRED)]
+    assert list(a.side_ports) == [1]
+    world.run(0.011)
+    assert seen[2:4] == [(b"far", Fate.DELIVERED), (b"train", Fate.DELIVERED)]
+
+
+def test_an_engine_is_told_what_came_to_nothing_and_by_which_socket() -> None:
+    world = two_homes()
+    world.internet.icmp = True
+    world.run(0.5)
+    a = world.edges["a"]
+    hub = world.names[HUB][0][0]
+    a.engine.outbox = [(SideAddress(hub, 1, 3), b"?", 1), (("2a02:1::9", 1), b"?", 1)]
+    a.settle()
+    world.run(0.1)
+    assert a.engine.errors == [
+        (("2a02:1::9", 1), errno.ENETUNREACH, True),
+        (SideAddress(hub, 1, 3), errno.ECONNREFUSED, False),
+    ]
+    a.receive_send_error((hub, 7777), errno.EHOSTUNREACH)
+    assert a.engine.errors[2:] == [((hub, 7777), errno.EHOSTUNREACH, False)]
+    a.kill()
+    a.receive_send_error((hub, 7777), errno.EHOSTUNREACH)
+    assert len(a.engine.errors) == 3
+
+
+def test_a_router_that_reboots_may_be_renumbered() -> None:
+    world = two_homes()
+    hub = world.nodes[HUB].engine
+    a = world.edges["a"]
+    world.run(0.5)
+    assert len(hub.known) == 2
+    site = a.host.network.site
+    assert site is not None
+    for renumber, known in ((False, 2), (True, 3)):
+        world.reboot(site, renumber=renumber)
+        world.run(1)
+        assert len(hub.known) == known
 
 
 def test_the_timer_fires_at_the_deadline_and_each_time() -> None:

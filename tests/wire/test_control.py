@@ -23,6 +23,10 @@ from l2mesh.wire.control import (
     Entry,
     Goodbye,
     NatReport,
+    NoChannel,
+    ReachProbe,
+    ReachReply,
+    ReachRequest,
     Refused,
     Register,
     Registered,
@@ -38,7 +42,10 @@ CANDIDATE, CANDIDATE_HEX = Candidate(bytes((192, 0, 2, 1)), 7777, 1), "93 c404c0
 NO_NAT_HEX = "96" + 6 * "00"
 
 EXACT: list[tuple[Control, str]] = [
-    (Register(5, KEY, b"DER", RUN, (CANDIDATE,)), f"98 01 05 {KEY_HEX} c403444552 {RUN_HEX} 91{CANDIDATE_HEX} {NO_NAT_HEX} c2"),
+    (
+        Register(5, KEY, b"DER", RUN, (CANDIDATE,)),
+        f"98 01 05 {KEY_HEX} c403444552 {RUN_HEX} 91{CANDIDATE_HEX} {NO_NAT_HEX} c2",
+    ),
     (
         Registered(5, bytes((192, 0, 2, 1)), 7777, 120, RUN, 300),
         f"97 02 05 c404c0000201 cd1e61 78 {RUN_HEX} cd012c",
@@ -53,6 +60,7 @@ EXACT: list[tuple[Control, str]] = [
     (DirectoryHint(RUN, 7), f"93 07 {RUN_HEX} 07"),
     (ChannelRequest(KEY), f"92 08 {KEY_HEX}"),
     (Channel(KEY, b"channel8"), f"93 09 {KEY_HEX} c408{b'channel8'.hex()}"),
+    (NoChannel(KEY), f"92 0c {KEY_HEX}"),
     (Call((CANDIDATE,), answer=True, moved=False), f"96 0a 91{CANDIDATE_HEX} c3 c2 {NO_NAT_HEX} 00"),
     (
         Call((), answer=False, moved=False, nat=NatReport(4, 3, 20000, 22047, -2, 20007), round=3),
@@ -63,6 +71,9 @@ EXACT: list[tuple[Control, str]] = [
         f"96 06 {RUN_HEX} 01 02 02 91 97 {KEY_HEX} a161 {RUN_HEX} 90 9602010000 0000 {CANDIDATE_HEX} c3",
     ),
     (Goodbye(), "91 0b"),
+    (ReachRequest(bytes((192, 0, 2, 1)), 7777, b"question"), "94 0d c404c0000201 cd1e61 c4087175657374696f6e"),
+    (ReachReply(b"question", "no"), "93 0e c4087175657374696f6e a26e6f"),
+    (ReachProbe(b"question"), "92 0f c4087175657374696f6e"),
 ]
 
 names = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", max_size=63)
@@ -99,6 +110,7 @@ messages: st.SearchStrategy[Control] = st.one_of(
     st.builds(DirectoryHint, runs, counts),
     st.builds(ChannelRequest, keys),
     st.builds(Channel, keys, runs),
+    st.builds(NoChannel, keys),
     st.builds(Call, candidates, answer=st.booleans(), moved=st.booleans()),
     st.just(Goodbye()),
 )

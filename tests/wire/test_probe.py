@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l2mesh.wire.errors import BadPacket
-from l2mesh.wire.probe import PROBE_SIZE_MIN, emit_probe, emit_probe_reply, parse_probe, parse_probe_reply
+from l2mesh.wire.probe import (
+    PROBE_SIZE_MIN,
+    emit_probe,
+    emit_probe_reply,
+    parse_missed,
+    parse_probe,
+    parse_probe_reply,
+)
 
 ID = bytes(range(1, 9))
 
@@ -18,6 +25,8 @@ ID = bytes(range(1, 9))
 def test_a_probe_is_kind_and_transaction_and_padding() -> None:
     assert emit_probe(ID) == bytes.fromhex("05000000 0102030405060708")
     assert emit_probe(ID, 20) == bytes.fromhex("05000000 0102030405060708 0000000000000000")
+    assert emit_probe(ID, missed=3) == bytes.fromhex("05030000 0102030405060708")
+    assert [parse_missed(emit_probe(ID, missed=missed)) for missed in (0, 3, 1000)] == [0, 3, 255]
     assert parse_probe(emit_probe(ID)) == parse_probe(emit_probe(ID, 1440)) == ID
 
 

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 
 class Port(Struct, kw_only=True, frozen=True):
-    """A descriptor of the daemon ("tap", "udp4", "udp6"): what it read from the kernel and wrote to it.
+    """A descriptor of the daemon ("tap", "udp4", "udp6"; "udp4.1" of a supernode that listens
+    on more, "side" for all further sockets of an edge): what it read from the kernel and wrote to it.
 
     Reads and writes are frames (superframes count once) or, for UDP, runs of datagrams. `drops`: by reason.
     """
@@ -44,8 +45,59 @@ class Supernode(Struct, kw_only=True, frozen=True):
     refusal: str | None
 
 
+class PortMapping(Struct, kw_only=True, frozen=True):
+    """What the router before an edge lets in for it. `state`: off, asking (the router), checking (whether it lets
+    a supernode in, as it promised), open, none. `protocol`: PCP, NAT-PMP or UPnP; `reason` in words.
+
+    `double_nat`: there seems to be one more NAT before the router.
+    """
+
+    state: str
+    protocol: str | None
+    external: str | None
+    reason: str | None
+    double_nat: bool
+
+
+class NatServer(Struct, kw_only=True, frozen=True):
+    """A supernode, or a STUN server of the file, that was asked about the NAT. `name`: as in the file.
+
+    `observed`: where it sees our datagrams come from; null: it does not answer. `other`: where else it says it is.
+    """
+
+    name: str
+    endpoint: str
+    observed: str | None
+    rtt_ms: float | None
+    other: str | None
+
+
+class Nat(Struct, kw_only=True, frozen=True):
+    """What is known of the NAT before an edge, for one IP version, in the words of RFC 4787.
+
+    `mapping`: none (there is no NAT), endpoint-independent, address-dependent, address-and-port-dependent,
+    destination-dependent (one of the last two), unknown. `filtering`: endpoint-independent, address-dependent,
+    address-and-port-dependent, unknown. `allocation`, where the mapping depends on the destination: sequential by
+    `port_step`, block or random from `port_low` to `port_high`, unknown. `age_s`: since it was looked at.
+    """
+
+    mapping: str
+    filtering: str
+    allocation: str
+    port_low: int | None
+    port_high: int | None
+    port_step: int | None
+    hairpin: bool | None
+    servers: list[NatServer]
+    age_s: float | None
+
+
 class EdgeStatus(Struct, kw_only=True, frozen=True, tag_field="role", tag="edge"):
-    """GET /v1/status of an edge. `rx_…` and `tx_…` count what came out of the mesh to the TAP, and went in."""
+    """GET /v1/status of an edge. `rx_…` and `tx_…` count what came out of the mesh to the TAP, and went in.
+
+    `relay_pairs` and `relayed_…`: of other members, when this one relays for them. `port_mapping` is IPv4's;
+    `ipv6_firewall`: the router was asked to let in what is sent to our own IPv6 address. `nat` is IPv4's.
+    """
 
     name: str
     network: str
@@ -56,7 +108,12 @@ class EdgeStatus(Struct, kw_only=True, frozen=True, tag_field="role", tag="edge"
     mac: str
     mtu: int
     relay: str
+    relays_for_others: bool
     listen: list[str]
+    nat: Nat
+    nat_ipv6: Nat
+    port_mapping: PortMapping
+    ipv6_firewall: PortMapping
     supernodes: list[Supernode]
     peers_up: int
     peers_known: int
@@ -65,6 +122,9 @@ class EdgeStatus(Struct, kw_only=True, frozen=True, tag_field="role", tag="edge"
     tx_frames: int
     rx_bytes: int
     tx_bytes: int
+    relay_pairs: int
+    relayed_bytes: int
+    relayed_datagrams: int
     drops: dict[str, int]
     unroutable: int
     ports: dict[str, Port]
@@ -80,10 +140,12 @@ class Candidate(Struct, kw_only=True, frozen=True):
 class Path(Struct, kw_only=True, frozen=True):
     """One way to a peer. `fate`: selected, valid, checking, unanswered, untried.
 
-    `datagram_bytes`: the largest UDP payload that is known to pass.
+    `datagram_bytes`: the largest UDP payload that is known to pass. `socket`: our own, 0 is the main one.
+    `loss`: part of the probes without an answer, of the selected path. `last_error`: why it failed last.
     """
 
     path: Literal["direct", "relay"]
+    relay: str | None = None
     endpoint: str
     origin: str
     fate: str
@@ -91,21 +153,30 @@ class Path(Struct, kw_only=True, frozen=True):
     datagram_bytes: int
     probes_sent: int
     last_received_s: float | None
+    socket: int = 0
+    loss: float | None = None
+    answers: int = 0
+    first_probe_s: float | None = None
+    last_error: str | None = None
 
 
 PeerState = Literal["up", "connecting", "down"]
 
 
 class EdgePeer(Struct, kw_only=True, frozen=True):
-    """A peer of an edge. `endpoint` is where its datagrams are sent: by relay it is the supernode's.
+    """A peer of an edge. `endpoint` is where its datagrams are sent: by relay it is the relay's, and `relay` names
+    that: the supernode as in the file, or a member. `relays`: it relays for other members.
 
     Bytes are sealed datagrams', frames are what was inside. `refusal`: why it is no member of this network.
+    `path_for_s`: since when it is this path; `loss`: part of its probes that had no answer.
     """
 
     name: str
     public_key: str
     state: PeerState
     path: Literal["direct", "relay"] | None
+    relay: str | None = None
+    relays: bool = False
     endpoint: str | None
     rtt_ms: float | None
     datagram_bytes: int | None
@@ -121,6 +192,8 @@ class EdgePeer(Struct, kw_only=True, frozen=True):
     stations: int
     candidates: list[Candidate]
     paths: list[Path]
+    path_for_s: float | None = None
+    loss: float | None = None
 
 
 class EdgePeers(Struct, kw_only=True, frozen=True, tag_field="role", tag="edge"):
@@ -218,6 +291,71 @@ class PingReply(Struct, kw_only=True, frozen=True):
     path: Literal["direct", "relay"]
     endpoint: str
     rtt_ms: float
+
+
+class WhyRequest(Struct, kw_only=True, frozen=True):
+    """Body of POST /v1/why. `peer`: its name or its public key."""
+
+    peer: str
+
+
+class Attempt(Struct, kw_only=True, frozen=True):
+    """An attempt to find a direct path: plain checks of all candidates, or one by the class of both NATs
+    (prediction, birthday, blocks). `result`: under way, direct, no answer ... `took_s`: null while under way.
+    """
+
+    kind: str
+    round: int
+    begun_s: float
+    took_s: float | None
+    openers: int
+    probes: int
+    side_sockets: int
+    result: str
+
+
+class PathChange(Struct, kw_only=True, frozen=True):
+    """The selected path was another one before."""
+
+    changed_s: float
+    old: str
+    new: str
+    reason: str
+
+
+class Why(Struct, kw_only=True, frozen=True):
+    """Answer to POST /v1/why: why a peer is reached as it is.
+
+    `advice`: what would make it direct, nothing if it is. `our_nat`, `peer_nat`: in words. `observed`: where
+    supernodes see the peer.
+    """
+
+    network: str
+    peer: EdgePeer
+    reason: str
+    advice: list[str]
+    our_nat: str
+    peer_nat: str
+    our_candidates: list[Candidate]
+    observed: list[str]
+    attempts: list[Attempt]
+    changes: list[PathChange]
+
+
+class NetCheck(Struct, kw_only=True, frozen=True):
+    """What `l2mesh netcheck --json` prints. `udp`, `ipv6`: whether some server answers over it.
+
+    `nat` is IPv4's. `port_mapping`: null when no edge was asked. `rtt_ms`: by server; null: no answer.
+    `verdicts`: what it means for direct paths, in sentences.
+    """
+
+    udp: bool
+    ipv6: bool
+    nat: Nat
+    nat_ipv6: Nat
+    port_mapping: PortMapping | None
+    rtt_ms: dict[str, float | None]
+    verdicts: list[str]
 
 
 class Failure(Struct, kw_only=True, frozen=True):

@@ -10,13 +10,15 @@ import msgspec
 
 from l2mesh.app.management import supernode_views, views
 from l2mesh.app.management.dispatch import HttpError, Request, Routes
-from l2mesh.app.management.documents import PingReply, PingRequest
+from l2mesh.app.management.documents import PingReply, PingRequest, WhyRequest
+from l2mesh.app.management.why_views import edge_why
+from l2mesh.core.mapping_values import MappingStatus
 from l2mesh.crypto.keys import encode_key
 from l2mesh.shell.clock import now as boot_time
 from l2mesh.wire.address import format_address
 
 if TYPE_CHECKING:
-    from l2mesh.app.config import EdgeConfig, SupernodeConfig
+    from l2mesh.app.config import EdgeConfig
     from l2mesh.app.management.ping import PingBoard
     from l2mesh.core.edge import EdgeEngine
     from l2mesh.core.remote_edge import RemoteEdge
@@ -46,6 +48,7 @@ def edge_routes(
     board: PingBoard,
     started_at: float,
     clock: Clock = boot_time,
+    port_mapping: Callable[[int], MappingStatus] = lambda version: MappingStatus(),
 ) -> Routes:
     """`started_at`: by `clock`, which is the engine's. `board` is to be told of every ProbeAnswered."""
 
@@ -58,24 +61,29 @@ def edge_routes(
             unroutable=driver.unroutable,
             uptime=now - started_at,
             now=now,
+            port_mapping=port_mapping,
         )
 
     async def ping(request: Request) -> object:
         edge = find_peer(engine, _body(request, PingRequest).peer)
         return await _ping(engine, driver, board, edge)
 
+    def why(request: Request) -> object:
+        edge = find_peer(engine, _body(request, WhyRequest).peer)
+        return edge_why(engine, config, edge, port_mapping(4), clock())
+
     return {
         ("GET", "/v1/status"): status,
         ("GET", "/v1/peers"): lambda _request: views.edge_peers(engine, config, clock()),
         ("GET", "/v1/fdb"): lambda _request: views.edge_fdb(engine, config, clock()),
         ("POST", "/v1/ping"): ping,
+        ("POST", "/v1/why"): why,
     }
 
 
 def supernode_routes(
     engine: SupernodeEngine,
     driver: Driver,
-    config: SupernodeConfig,
     started_at: float,
     clock: Clock = boot_time,
 ) -> Routes:
@@ -83,7 +91,7 @@ def supernode_routes(
 
     def status(_request: Request) -> object:
         return supernode_views.supernode_status(
-            engine, config, driver.statistics(), unroutable=driver.unroutable, uptime=clock() - started_at
+            engine, driver.statistics(), unroutable=driver.unroutable, uptime=clock() - started_at
         )
 
     return {
@@ -91,6 +99,7 @@ def supernode_routes(
         ("GET", "/v1/peers"): lambda _request: supernode_views.supernode_peers(engine, clock()),
         ("GET", "/v1/fdb"): _only_edges,
         ("POST", "/v1/ping"): _only_edges,
+        ("POST", "/v1/why"): _only_edges,
     }
 
 

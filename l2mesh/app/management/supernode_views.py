@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from l2mesh import __version__
 from l2mesh.app.management import documents
 from l2mesh.app.management.views import (
-    bound_addresses,
     candidates,
     drops_by_reason,
     ports,
@@ -20,7 +19,6 @@ from l2mesh.wire.address import format_address
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from l2mesh.app.config import SupernodeConfig
     from l2mesh.core.registry import Registration
     from l2mesh.core.supernode import RegisteredPeer, SupernodeEngine
     from l2mesh.shell.statistics import PortStatistics
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 def supernode_status(
     engine: SupernodeEngine,
-    config: SupernodeConfig,
     statistics: Mapping[str, PortStatistics],
     *,
     unroutable: int,
@@ -39,7 +36,7 @@ def supernode_status(
         public_key=encode_key(engine.identity.static.public),
         version=__version__,
         uptime_s=seconds(uptime),
-        listen=bound_addresses(config.listen, engine.local_ports),
+        listen=[format_address(address) for address in engine.listening],
         networks=[
             documents.ServedNetwork(
                 network=network.label,

@@ -44,5 +44,13 @@ def round_trip(milliseconds: float | None) -> str:
     return f"{milliseconds:.{digits}f} ms"
 
 
+def share(part: float | None) -> str:
+    """A part of all as a percentage: `0 %`, `0.4 %`, `12 %`."""
+    if part is None:
+        return NOTHING
+    percent = 100 * part
+    return f"{percent:.0f} %" if percent >= 9.95 or percent < 0.05 else f"{percent:.1f} %"
+
+
 def count_of(count: int, singular: str, plural: str = "") -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}".replace(",", " ")

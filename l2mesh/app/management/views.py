@@ -6,23 +6,26 @@ from typing import TYPE_CHECKING, Literal
 
 from l2mesh import __version__
 from l2mesh.app.management import documents
+from l2mesh.app.management.nat_views import nat_document
 from l2mesh.app.values import format_mac
-from l2mesh.core.candidates import Origin, address_of
+from l2mesh.core.candidates import Origin, address_of, origin_of
+from l2mesh.core.mapping_values import MappingStatus
 from l2mesh.core.peer import GIVE_UP_AFTER_S
 from l2mesh.core.switch import Port
 from l2mesh.crypto.aead import Suite
 from l2mesh.crypto.keys import encode_key
 from l2mesh.shell.statistics import PortStatistics
-from l2mesh.wire.address import format_address
+from l2mesh.wire.address import format_address, socket_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from l2mesh.app.config import EdgeConfig
     from l2mesh.core.drops import Drops
     from l2mesh.core.edge import EdgeEngine
     from l2mesh.core.fdb import Station
-    from l2mesh.core.path import Path, Paths
+    from l2mesh.core.path import Path
+    from l2mesh.core.paths import Paths
     from l2mesh.core.peer import Via
     from l2mesh.core.remote_edge import RemoteEdge
     from l2mesh.core.supernode_link import SupernodeLink
@@ -35,6 +38,8 @@ ORIGINS = {
     Origin.SERVER_REFLEXIVE: "server-reflexive",
     Origin.PEER_REFLEXIVE: "peer-reflexive",
     Origin.CONFIGURED: "configured",
+    Origin.MAPPED: "mapped",
+    Origin.PREDICTED: "predicted",
 }
 
 
@@ -46,8 +51,9 @@ def edge_status(
     unroutable: int,
     uptime: float,
     now: float,
+    port_mapping: Callable[[int], MappingStatus] = lambda version: MappingStatus(),
 ) -> documents.EdgeStatus:
-    """`statistics`: the driver's, by port; `uptime` in seconds."""
+    """`statistics`: the driver's, by port; `uptime` in seconds; `port_mapping`: by IP version."""
     tap = statistics.get("tap", PortStatistics())
     return documents.EdgeStatus(
         name=config.node.name,
@@ -59,7 +65,12 @@ def edge_status(
         mac=format_mac(engine.settings.mac),
         mtu=config.tap.mtu,
         relay=engine.settings.relay.value,
+        relays_for_others=engine.relays_for_others(),
         listen=bound_addresses(config.transport.listen, engine.local_ports),
+        nat=nat_document(engine.nat.behaviours[4], now),
+        nat_ipv6=nat_document(engine.nat.behaviours[6], now),
+        port_mapping=_port_mapping(port_mapping(4)),
+        ipv6_firewall=_port_mapping(port_mapping(6)),
         supernodes=[_supernode(link, now) for link in engine.rendezvous.links],
         peers_up=sum(edge.up for edge in engine.edges.values()),
         peers_known=len(engine.edges),
@@ -68,6 +79,9 @@ def edge_status(
         tx_frames=tap.reads,
         rx_bytes=tap.write_bytes,
         tx_bytes=tap.read_bytes,
+        relay_pairs=len(engine.member_relay.relay),
+        relayed_bytes=engine.member_relay.relay.relayed_bytes,
+        relayed_datagrams=engine.member_relay.relay.relayed_datagrams,
         drops=drops_by_reason(engine.drops),
         unroutable=unroutable,
         ports=ports(statistics),
@@ -77,9 +91,7 @@ def edge_status(
 def edge_peers(engine: EdgeEngine, config: EdgeConfig, now: float) -> documents.EdgePeers:
     """By name."""
     edges = sorted(engine.edges.values(), key=lambda edge: (edge.label, edge.public_key))
-    return documents.EdgePeers(
-        network=config.network.name, peers=[_edge_peer(engine, edge, now) for edge in edges]
-    )
+    return documents.EdgePeers(network=config.network.name, peers=[edge_peer(engine, edge, now) for edge in edges])
 
 
 def edge_fdb(engine: EdgeEngine, config: EdgeConfig, now: float) -> documents.EdgeFdb:
@@ -92,6 +104,16 @@ def edge_fdb(engine: EdgeEngine, config: EdgeConfig, now: float) -> documents.Ed
         network=config.network.name,
         ageing_time_s=fdb.ageing_time,
         stations=[_station(engine, key, station, now) for key, station in sorted(fresh, key=lambda one: one[0])],
+    )
+
+
+def _port_mapping(status: MappingStatus) -> documents.PortMapping:
+    return documents.PortMapping(
+        state=status.state.value,
+        protocol=None if status.protocol is None else status.protocol.value,
+        external=None if status.external is None else format_address(status.external),
+        reason=status.reason or None,
+        double_nat=status.double_nat,
     )
 
 
@@ -137,7 +159,7 @@ def since(instant: float | None, now: float) -> float | None:
 def candidates(known: Iterable[Candidate]) -> list[documents.Candidate]:
     """Those that can be sent to."""
     return [
-        documents.Candidate(endpoint=format_address(address), origin=_origin(candidate.origin))
+        documents.Candidate(endpoint=format_address(address), origin=ORIGINS[origin_of(candidate)])
         for candidate in known
         if (address := address_of(candidate)) is not None
     ]
@@ -186,7 +208,7 @@ def _supernode(link: SupernodeLink, now: float) -> documents.Supernode:
     )
 
 
-def _edge_peer(engine: EdgeEngine, edge: RemoteEdge, now: float) -> documents.EdgePeer:
+def edge_peer(engine: EdgeEngine, edge: RemoteEdge, now: float) -> documents.EdgePeer:
     via = edge.via if edge.up else None
     selected = edge.paths.selected if edge.up else None
     keypair = edge.session.current
@@ -200,6 +222,8 @@ def _edge_peer(engine: EdgeEngine, edge: RemoteEdge, now: float) -> documents.Ed
             trying_for=now - edge.first_attempt_at,
         ),
         path=None if via is None else path_kind(via),
+        relay=None if via is None else engine.relay_name(via),
+        relays=edge.relays,
         endpoint=None if via is None else format_address(via[0]),
         rtt_ms=None if selected is None or selected.rtt is None else milliseconds(selected.rtt),
         datagram_bytes=None if selected is None else selected.size,
@@ -214,21 +238,34 @@ def _edge_peer(engine: EdgeEngine, edge: RemoteEdge, now: float) -> documents.Ed
         refusal=edge.refused or None,
         stations=engine.switch.fdb.count_of(edge.public_key),
         candidates=candidates(edge.candidates),
-        paths=[_path(path, edge.paths, now) for path in edge.paths.by_via.values()],
+        paths=[_path(engine, path, edge.paths, now) for path in edge.paths.by_via.values()],
+        path_for_s=None if selected is None else since(selected.selected_since, now),
+        loss=None if selected is None else _loss(selected),
     )
 
 
-def _path(path: Path, paths: Paths, now: float) -> documents.Path:
+def _path(engine: EdgeEngine, path: Path, paths: Paths, now: float) -> documents.Path:
     return documents.Path(
         path=path_kind(path.via),
+        relay=engine.relay_name(path.via),
         endpoint=format_address(path.via[0]),
-        origin="relay" if path.relayed else _origin(path.origin),
+        origin="relay" if path.relayed else ORIGINS[path.origin],
         fate=path_fate(path, paths),
         rtt_ms=None if path.rtt is None else milliseconds(path.rtt),
         datagram_bytes=path.size,
         probes_sent=path.probes_sent,
         last_received_s=since(path.heard_at, now),
+        socket=socket_number(path.via[0]),
+        loss=_loss(path),
+        answers=path.answers,
+        first_probe_s=since(path.first_probe_at, now),
+        last_error=path.last_error or None,
     )
+
+
+def _loss(path: Path) -> float | None:
+    """Of probes; there is an estimate only while it is selected."""
+    return None if path.selected_since is None else round(path.loss, 4)
 
 
 def _station(engine: EdgeEngine, key: bytes, station: Station[bytes | Port], now: float) -> documents.Station:
@@ -242,8 +279,3 @@ def _station(engine: EdgeEngine, key: bytes, station: Station[bytes | Port], now
         age_s=None if station.static else seconds(now - station.seen_at),
         static=station.static,
     )
-
-
-def _origin(origin: int) -> str:
-    """Code points of a later version are shown as what the engine takes them for."""
-    return ORIGINS[Origin(min(origin, Origin.CONFIGURED))]

@@ -14,6 +14,7 @@ from l2mesh.app.admission import NewCertificate, issue
 from l2mesh.app.given_secret import read_secret, secret_source
 from l2mesh.app.networks import Party
 from l2mesh.app.options import party_options
+from l2mesh.crypto.certificate import Capability
 from l2mesh.crypto.keys import KEY_SIZE, encode_key
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def command(
     node: str,
     addresses: tuple[Interface, ...],
     directory: Path,
+    relays: bool,
     certificates: bool,
     secret: str | None,
     secret_file: Path | None,
@@ -60,7 +62,7 @@ def command(
     source = secret_source(secret, secret_file)
     if certificates and source:
         raise click.UsageError("--certificates makes a network without a secret: leave one of the two away")
-    party = Party(network, node, supernodes, addresses, directory)
+    party = Party(network, node, supernodes, addresses, directory, relays)
     if certificates:
         _with_authority(party)
     else:
@@ -90,7 +92,8 @@ def _with_authority(party: Party) -> None:
     key = networks.node_key(party)
     authority = keyfiles.make_authority_key(party.authority_key)
     networks.tell(party.authority_key, "private key of the authority, which admits members: keep it safe")
-    order = NewCertificate(party.node, key.public, DAYS)
+    capabilities = (Capability.RELAY,) if party.relays else ()
+    order = NewCertificate(party.node, key.public, DAYS, capabilities=capabilities)
     keyfiles.save_certificate(party.certificate, issue(authority, order, time.time()))
     networks.tell(party.certificate, f"certificate of {party.node}, valid for {DAYS} days")
     public = encode_key(authority.public)

@@ -10,7 +10,7 @@ from l2mesh.app.management.documents import EdgePeer, EdgePeers, Peers, Supernod
 from l2mesh.app.management.show import Column, show_json, show_table
 from l2mesh.app.management.target import TARGET_HELP, client_of, json_option, target_argument
 
-HELP = f"""Show the peers of an edge: their state, the path to them, and what went over it.
+HELP = f"""Show the peers of an edge: their state, the path to them since when, and what went over it.
 
 Of a supernode it shows who is registered in which network. {TARGET_HELP}
 
@@ -25,7 +25,10 @@ EDGE_COLUMNS = (
     Column("state"),
     Column("path"),
     Column("endpoint"),
+    Column("relay"),
     Column("rtt", right=True),
+    Column("loss", right=True),
+    Column("since", right=True, spare=True),
     Column("rx", right=True),
     Column("tx", right=True),
     Column("up for", right=True, spare=True),
@@ -64,7 +67,10 @@ def edge_row(one: EdgePeer) -> tuple[str | None, ...]:
         one.state if one.refusal is None else f"refused: {one.refusal}",
         one.path,
         one.endpoint,
+        one.relay,
         units.round_trip(one.rtt_ms),
+        units.share(one.loss),
+        units.duration(one.path_for_s),
         units.size(one.rx_bytes),
         units.size(one.tx_bytes),
         units.duration(one.up_for_s),

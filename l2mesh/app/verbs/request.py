@@ -46,9 +46,10 @@ def command(
     node: str,
     addresses: tuple[Interface, ...],
     directory: Path,
+    relays: bool,
     authority: bytes,
 ) -> None:
-    party = Party(network, node, supernodes, addresses, directory)
+    party = Party(network, node, supernodes, addresses, directory, relays)
     networks.refuse_existing([party.file, party.request])
     key = networks.node_key(party)
     write_request(party.request, Request(network, authority, node, key.public))
@@ -57,7 +58,7 @@ def command(
     networks.write_network_file(party, {"authority": encode_key(authority)}, certificate=True, joining=joining)
     sign = (
         f"l2mesh sign {party.request.name} --authority-key {party.authority_key.name}"
-        f" --output {party.certificate.name}"
+        f" --output {party.certificate.name}{' --capability relay' if relays else ''}"
     )
     click.echo(
         f"\nSend {party.request} to the authority's holder, who runs\n    {sign}\n"

@@ -6,7 +6,7 @@ import click
 
 from l2mesh.app.management import units
 from l2mesh.app.management.client import decode
-from l2mesh.app.management.documents import EdgeStatus, Port, Status, Supernode, SupernodeStatus
+from l2mesh.app.management.documents import EdgeStatus, Nat, Port, PortMapping, Status, Supernode, SupernodeStatus
 from l2mesh.app.management.show import Column, show_drops, show_facts, show_json, show_table
 from l2mesh.app.management.target import TARGET_HELP, client_of, json_option, target_argument
 
@@ -37,6 +37,7 @@ def command(target: str | None, as_json: bool) -> None:
 
 
 def show_edge(status: EdgeStatus) -> None:
+    relaying = _relaying(status) if status.relays_for_others or status.relay_pairs else {}
     show_facts(
         {
             "edge": f"{status.name} of the network {status.network}, up for {units.duration(status.uptime_s)}",
@@ -44,10 +45,13 @@ def show_edge(status: EdgeStatus) -> None:
             "public key": status.public_key,
             "listens on": ", ".join(status.listen) or units.NOTHING,
             "relay": status.relay,
+            "NAT": _nat(status.nat),
+            "port mapping": _mapping(status.port_mapping),
             "peers": f"{status.peers_up} of {status.peers_known} up",
             "stations": str(status.fdb_stations),
             "received": _traffic(status.rx_frames, status.rx_bytes),
             "sent": _traffic(status.tx_frames, status.tx_bytes),
+            **relaying,
             "version": status.version,
         }
     )
@@ -70,15 +74,13 @@ def show_edge(status: EdgeStatus) -> None:
 
 
 def show_supernode(status: SupernodeStatus) -> None:
-    relayed = units.count_of(status.relayed_datagrams, "datagram")
     show_facts(
         {
             "supernode": f"up for {units.duration(status.uptime_s)}",
             "public key": status.public_key,
             "listens on": ", ".join(status.listen) or units.NOTHING,
             "sessions": str(status.sessions),
-            "relays for": f"{units.count_of(status.relay_pairs, 'pair')}",
-            "relayed": f"{relayed}, {units.size(status.relayed_bytes)}",
+            **_relaying(status),
             "version": status.version,
         }
     )
@@ -91,8 +93,30 @@ def show_supernode(status: SupernodeStatus) -> None:
     _show_dropped(status.drops, status.ports, status.unroutable)
 
 
+def _relaying(status: EdgeStatus | SupernodeStatus) -> dict[str, str]:
+    relayed = units.count_of(status.relayed_datagrams, "datagram")
+    return {
+        "relays for": f"{units.count_of(status.relay_pairs, 'pair')}",
+        "relayed": f"{relayed}, {units.size(status.relayed_bytes)}",
+    }
+
+
 def _supernode(one: Supernode) -> tuple[str | None, ...]:
     return one.name, one.state, one.endpoint, one.observed, units.round_trip(one.rtt_ms), str(one.members)
+
+
+def _nat(one: Nat) -> str:
+    if one.mapping == "none":
+        return f"none, {one.filtering} filtering"
+    words = f"{one.mapping} mapping, {one.filtering} filtering"
+    if one.port_step is not None:
+        return f"{words}, ports in steps of {one.port_step}"
+    return words if one.port_low is None else f"{words}, ports {one.port_low} to {one.port_high}"
+
+
+def _mapping(one: PortMapping) -> str:
+    words = [one.state] + [text for text in (one.external, one.protocol and f"by {one.protocol}") if text]
+    return " ".join(words) + (f": {one.reason}" if one.reason else "")
 
 
 def _traffic(frames: int, count: int) -> str:
@@ -104,7 +128,7 @@ def _show_dropped(drops: dict[str, int], ports: dict[str, Port], unroutable: int
     for name, port in ports.items():
         dropped |= {f"{name}: {reason}": count for reason, count in port.drops.items()}
     if unroutable:
-        dropped["no socket of this IP version"] = unroutable
+        dropped["no socket to send it by"] = unroutable
     if dropped:
         click.echo()
         show_drops(dropped)

@@ -14,13 +14,18 @@ and can read nothing. The file is optional: all has a default. The first start m
 
 \b
     l2mesh supernode
-    l2mesh supernode --listen 0.0.0.0:7777
+    l2mesh supernode --listen 0.0.0.0:7777 --listen 0.0.0.0:7778
 """
 
 
 @click.command("supernode", help=HELP)
 @click.argument("file", metavar="[FILE.toml]", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--listen", metavar="HOST:PORT", multiple=True, help="Listen here, instead of where the file says.")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    multiple=True,
+    help="Listen here (and here …), instead of where the file says.",
+)
 def command(file: Path | None, listen: tuple[str, ...]) -> None:
     from l2mesh.app.supernode import run_supernode
 
