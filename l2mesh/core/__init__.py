@@ -9,7 +9,7 @@ in.
     switch, fdb        where a frame goes; who is behind which port
     packer, unpacker   frames <-> plaintexts: superframe (segments), bundle, fragment, udp_run
     remote_edge        another edge: session, paths, queue, packer
-    path, path_care    connectivity checks, choice and care of the ways to a peer
+    paths, path_care   connectivity checks, choice and care of the ways to a peer: path, path_size, send_errors
     strangers          how much goes to a host where nobody has answered
     punching, reach    how ways through NATs come about: candidates, calls; where we may send
     nat_discovery      what kind of NAT is before us: nat_survey, nat_questions, stun_client, nat_classes, nat

@@ -53,7 +53,7 @@ LINGER_S: Final = 3.0
 BIRTHDAY_SOCKETS: Final = 240
 """Of the 256 side sockets that an edge may have; the others ask STUN servers."""
 SEARCHED_FIRST: Final = 896
-"""Then 96 of 100 have met, and the rest may need real probes of the other side: they too are to meet within 8 s."""
+"""Then 96 of 100 have met, and the rest may need real probes of the other side: they too should meet in 8 s."""
 BLOCK_SOCKETS: Final = 64
 """Against a block: of 2048 ports one in 32 is open then."""
 BLOCKS_PRODUCT_MAX: Final = 4096 * 4096

@@ -74,7 +74,7 @@ class AttemptsNode(Protocol):
     def send_probe(
         self, peer: Peer, via: Via, now: float, size: int = 0, missed: int = 0, *, spray: bool = False
     ) -> bytes: ...
-    def send_opener(self, peer: Peer, address: Address, ttl: int, now: float, *, spray: bool = False) -> None: ...
+    def send_opener(self, peer: Peer, address: Address, ttl: int, now: float, *, spray: bool = False) -> bool: ...
     def close_side_sockets(self, numbers: list[int]) -> None: ...
     def wake_peer(self, peer: Peer, at: float) -> None: ...
     def random_bytes(self, size: int) -> bytes: ...
@@ -331,11 +331,12 @@ class Attempts:
             if spray.aim is Aim.REFLEXIVE:
                 packets = min(packets, len(running.numbers))
         for _ in range(self._pace.take(packets - running.sent, now)):
-            self._send_one(edge, running, spray, running.sent, now)
+            if not self._send_one(edge, running, spray, running.sent, now):
+                break  # that host gets enough from us in this second: later
             running.sent += 1
         return running.sent >= packets
 
-    def _send_one(self, edge: RemoteEdge, running: Running, spray: Spray, index: int, now: float) -> None:
+    def _send_one(self, edge: RemoteEdge, running: Running, spray: Spray, index: int, now: float) -> bool:
         host, port = running.target
         lap, place = 0, index
         if spray.aim is not Aim.REFLEXIVE:
@@ -344,14 +345,15 @@ class Attempts:
         address: Address = (host, port)
         if spray.sockets:  # a lap later another socket tries this port
             address = SideAddress(host, port, running.numbers[(place + lap) % len(running.numbers)])
-        record = edge.punch.record
         if spray.opener:
-            self._node.send_opener(edge, address, self._opener_ttl(), now, spray=True)
+            sent = self._node.send_opener(edge, address, self._opener_ttl(), now, spray=True)
         else:
-            self._node.send_probe(edge, (address, b""), now, spray=True)
+            sent = bool(self._node.send_probe(edge, (address, b""), now, spray=True))
+        record = edge.punch.record
         if record is not None:
-            record.openers += spray.opener
-            record.probes += not spray.opener
+            record.openers += sent and spray.opener
+            record.probes += sent and not spray.opener
+        return sent
 
     def _check_new_paths(self, edge: RemoteEdge, running: Running, now: float) -> None:
         """What came back showed a new way: it gets all checks, not the one probe only that it triggered."""

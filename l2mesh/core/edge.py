@@ -33,7 +33,7 @@ from l2mesh.core.member_relay import MemberRelay
 from l2mesh.core.nat_discovery import NatDiscovery
 from l2mesh.core.node import Node
 from l2mesh.core.path_care import PathCare
-from l2mesh.core.paths import FAIL_AFTER_S
+from l2mesh.core.path_trust import FAIL_AFTER_S
 from l2mesh.core.peer import Identity, Peer, Role, Via
 from l2mesh.core.punching import BINDING_INDICATION, Punching
 from l2mesh.core.reach import Reach, RelayPolicy
@@ -353,11 +353,13 @@ class EdgeEngine(Node[Peer]):
         self, peer: Peer, via: Via, now: float, size: int = 0, missed: int = 0, *, spray: bool = False
     ) -> bytes:
         """Send a probe padded to `size` bytes of plaintext; its transaction id. `missed`: those without an answer
-        before it. `spray`: it is of an attempt by class.
+        before it. `spray`: it is of an attempt by class, and the id is empty when it may not be sent now.
         """
         transaction = self._random_bytes(TRANSACTION_SIZE)
         if via[1] or not isinstance(peer, RemoteEdge) or self._may_send(via[0], now, spray=spray):
             self.send(peer, (emit_probe(transaction, size, missed),), via, now)
+        elif spray:
+            return b""
         return transaction
 
     def _may_send(self, address: Address, now: float, *, cost: float = 1.0, spray: bool = False) -> bool:
@@ -702,16 +704,17 @@ class EdgeEngine(Node[Peer]):
         """Of two that do something by turns; the other end comes to the opposite."""
         return self.identity.static.public < peer.public_key
 
-    def send_opener(self, peer: Peer, address: Address, ttl: int, now: float, *, spray: bool = False) -> None:
-        """A datagram with this TTL that says nothing, should it arrive."""
+    def send_opener(self, peer: Peer, address: Address, ttl: int, now: float, *, spray: bool = False) -> bool:
+        """A datagram with this TTL that says nothing, should it arrive; False when it may not be sent now."""
         if not self._may_send(address, now, spray=spray):
-            return
+            return False
         keypair = peer.session.sealing_keypair(now)
         if keypair is None:
             self._openers.append((address, BINDING_INDICATION, ttl))
-            return
+            return True
         for data, _ in keypair.seal((b"",), b"", self._arena):
             self._openers.append((address, bytes(data), ttl))
+        return True
 
     def close_side_sockets(self, numbers: list[int]) -> None:
         self._closing += numbers

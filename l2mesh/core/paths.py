@@ -9,16 +9,13 @@ its reason here.
     valid       a probe was answered on this very path
     selected    the best valid path. It is probed every 3 s under traffic, every 15 to 20 s when idle: inside the
                 30 s after which Linux forgets a UDP flow that was one-way; and when frames went out and nothing
-                came in for a quarter of a second
-    asked again a probe had no answer within 1.5 round-trip times: again after as long, then after twice that ...
-                but at least each second
-    doubted     two probes had no answer, and nothing was heard meanwhile; or an ICMP error came; or the peer was
+                came in for a quarter of a second (silence.py)
+    doubted     probes had no answer (path_trust.py); or an ICMP error came; or the peer was
                 heard from an address that we did not know, or by relay while our path is direct, or says that it
                 misses our answers. It is probed at once, and frames go by the best other path too, until a probe
                 is answered
-    failed      nothing heard for 3.5 s since the first of at least four probes without an answer; or for 1 s where
-                an ICMP error came as well; or ten had no answer, whatever was heard; or this host refuses to send.
-                The next best path is selected, and all are checked again
+    failed      too many had no answer for too long, or this host refuses to send. The next best path is selected,
+                and all are checked again
 
 While relayed, the other relays are probed as an idle path is, so that one of them takes over at once, and all
 candidates are tried again after 30 s, 1, 2, 4, 8, then every 10 minutes, and when frames flow
@@ -35,7 +32,9 @@ from typing import Final, NamedTuple
 
 from l2mesh.core.candidates import Origin
 from l2mesh.core.path import Path, PathClass, Sent, better_path, moved_to
+from l2mesh.core.path_trust import DOUBT_AFTER_PROBES, ask_again_after, failure, is_doubtful
 from l2mesh.core.peer import Via
+from l2mesh.core.silence import NEVER, Silence
 from l2mesh.wire.address import Address
 from l2mesh.wire.probe import PROBE_SIZE_MIN
 
@@ -46,31 +45,10 @@ PROBE_IDLE_JITTER_S: Final = 5.0
 ACTIVE_FOR_S: Final = 5.0
 PROBE_AFTER_REST_S: Final = 1.0
 """The first frames after a rest are followed by a probe."""
-SILENCE_S: Final = 0.25
-"""Without an answer for so long, or longer where the round-trip time is. With the two probes that follow, frames
-go both ways before TCP's second retransmission, at about 0.65 s."""
-DELAYED_S: Final = 0.05
-"""TCP's acknowledgements are delayed by 40 ms."""
 HINT_AFTER_S: Final = 1.0
 """Frames by relay, or answers that are missed, raise doubt about our path, not more often than this."""
 TRIGGER_AFTER_S: Final = 0.04
 """Datagrams on a path that is not valid make us probe it, not more often than this."""
-
-DOUBT_AFTER_PROBES: Final = 2
-DOUBT_THOUGH_HEARD_PROBES: Final = 4
-ASK_AGAIN_S: Final = 1.0
-"""The longest between two questions without an answer, where the round-trip time allows it."""
-ASK_ACCUSED_S: Final = 0.2
-FAIL_AFTER_S: Final = 3.5
-"""In doubt for so long: 6.5 s after the last answer under traffic, at the latest."""
-FAIL_AFTER_PROBES: Final = 4
-"""With a fifth of all datagrams lost each way, seven probes are sent in this time, and nothing is heard one time
-in a thousand."""
-FAIL_ACCUSED_AFTER_S: Final = 0.9
-FAIL_ACCUSED_AFTER_PROBES: Final = 5
-FAIL_THOUGH_HEARD_PROBES: Final = 10
-"""What is heard says that one direction works. This many probes are lost by chance (a third of the round trips)
-one time in 27 000."""
 
 RECHECK_AFTER_S: Final = (30.0, 60.0, 120.0, 240.0, 480.0, 600.0)
 RECHECK_AFTER_REST_S: Final = 30.0
@@ -79,8 +57,6 @@ FRESH_S: Final = 30.0
 
 PATHS_MAX: Final = 40
 CHANGES_KEPT: Final = 8
-
-NEVER: Final = float("inf")
 
 
 class Probe(NamedTuple):
@@ -120,12 +96,7 @@ class Paths:
         self._was_selected: Path | None = None
         self._reason = ""
         """Why the selected path was given up."""
-        self._active_at = float("-inf")
-        self._waiting_from = float("-inf")
-        """When the first frames were sent since anything was heard."""
-        self._watch_at = NEVER
-        self._heard_at = float("-inf")
-        """On the selected path, or another direct one that is valid."""
+        self._silence = Silence()
         self._sent_bytes = 0
         self.recheck_at = NEVER
         """When all are to be checked again because there is no direct path; the peer should do so at once then."""
@@ -254,19 +225,14 @@ class Paths:
 
         `answer`: one may be expected, or else something is wrong.
         """
-        rested = now - self._active_at
-        self._active_at = now
+        silence = self._silence
+        rested = now - silence.sent_at
+        silence.sent_at = now
         selected = self.selected
         if selected is None:
             return False
         earlier = rested > ACTIVE_FOR_S and self._wake_up(selected, rested, now)
-        if answer:
-            if self._waiting_from < self._heard_at:
-                self._waiting_from = now
-            if self._watch_at == NEVER:
-                self._watch_at = now + SILENCE_S
-                return True
-        return earlier
+        return (answer and silence.sent(now)) or earlier
 
     def _wake_up(self, selected: Path, rested: float, now: float) -> bool:
         """The first frames after a rest."""
@@ -283,7 +249,7 @@ class Paths:
         selected = self.selected
         if selected is None or selected.via != via:
             return False
-        selected.heard_at = self._heard_at = now
+        selected.heard_at = self._silence.heard_at = now
         return True
 
     def heard_aside(self, path: Path, now: float, *, is_new: bool) -> bool:
@@ -299,7 +265,7 @@ class Paths:
         if path.relayed:
             return self._hint(selected, now) or triggered
         if path.valid_at is not None:
-            self._heard_at = now
+            self._silence.heard_at = now
         elif is_new:
             self._doubt(selected, now)
         return triggered
@@ -351,14 +317,14 @@ class Paths:
     def choose(self, now: float) -> bool:
         """Select the best valid path; True when the selection changed."""
         if self.selected is not None:
-            reason = self._failure(self.selected, now)
+            reason = failure(self.selected, now)
             if reason:
                 self._fail(self.selected, reason)
                 self._rechecks = 0
                 self.check_all(now)
         for path in self.by_via.values():
             if path.unanswered and path is not self.selected and path.checks_from is None:
-                reason = self._failure(path, now)
+                reason = failure(path, now)
                 if reason:
                     path.fails(reason)
             if self._is_usable(path, now) and (self.selected is None or better_path(path, self.selected)):
@@ -427,21 +393,6 @@ class Paths:
                 best = path
         return best
 
-    @staticmethod
-    def _failure(path: Path, now: float) -> str:
-        """Why a path is to be given up; empty: it is not."""
-        silent = now - max(path.asked_at, path.heard_at)
-        missed = path.unanswered - 1  # the last one is still awaited
-        failed = missed >= FAIL_AFTER_PROBES and silent >= FAIL_AFTER_S
-        if path.accused and missed >= FAIL_ACCUSED_AFTER_PROBES:
-            failed = failed or silent >= max(FAIL_ACCUSED_AFTER_S, path.patience)
-        if missed >= FAIL_THOUGH_HEARD_PROBES:
-            failed = failed or now - path.asked_at >= FAIL_AFTER_S
-        if not failed:
-            return ""
-        why = f" ({path.last_error})" if path.accused else ""
-        return f"no answer to {missed} probes in {now - path.asked_at:.1f} s{why}"
-
     # ---- timers
 
     def due(self, now: float, sent_bytes: int = 0) -> list[Probe]:
@@ -453,7 +404,7 @@ class Paths:
         if now >= self.recheck_at:
             self._rechecks += 1
             self.check_all(now)
-        self._watch(now)
+        self._look_at_silence(now)
         probes: list[Probe] = []
         for path in self.by_via.values():
             if path.next_probe_at <= now:
@@ -464,6 +415,12 @@ class Paths:
                     probes.append(Probe(path, size - path.overhead, counts=False))
         return probes
 
+    def _look_at_silence(self, now: float) -> None:
+        selected = self.selected
+        patience = selected.patience if selected is not None else 0.0
+        if self._silence.is_suspicious(patience, now) and selected is not None and not selected.unanswered:
+            selected.next_probe_at = min(selected.next_probe_at, now)
+
     def _ask(self, path: Path, probes: list[Probe], sent_bytes: int, now: float) -> None:
         """A probe of this path, and what the answers that are missing tell."""
         if path is not self.selected:
@@ -471,7 +428,7 @@ class Paths:
             return
         size = PROBE_SIZE_MIN
         if path.unanswered:
-            self._look_at_silence(path, now)
+            self._miss(path, now)
         elif path.checks_from is None and not path.sizing.doubted:
             size = path.room if sent_bytes - self._sent_bytes >= path.size else size
         self._sent_bytes = sent_bytes
@@ -480,31 +437,16 @@ class Paths:
         if large is not None:
             probes.append(Probe(path, large - path.overhead, counts=False))
 
-    def _look_at_silence(self, path: Path, now: float) -> None:
+    def _miss(self, path: Path, now: float) -> None:
+        """There is no answer yet."""
         if path.asked_with >= path.size:
             path.sizing.doubt()
-        heard = path.heard_at > path.asked_at
-        probes = DOUBT_THOUGH_HEARD_PROBES if heard else DOUBT_AFTER_PROBES
-        if path.unanswered >= probes and now - path.asked_at >= path.patience:
+        if is_doubtful(path, now):
             self._doubt(path, now)
-
-    def _watch(self, now: float) -> None:
-        """Frames went out: did anything come in?"""
-        if now < self._watch_at:
-            return
-        self._watch_at = NEVER
-        selected = self.selected
-        if selected is None or self._heard_at > self._waiting_from:
-            return
-        at = self._waiting_from + max(SILENCE_S, selected.patience + DELAYED_S)
-        if now < at:
-            self._watch_at = at
-        elif not selected.unanswered:
-            selected.next_probe_at = min(selected.next_probe_at, now)
 
     def next_at(self) -> float:
         """When `due`, or `choose` for a failing path, has something to do."""
-        earliest = min(self.recheck_at, self._watch_at)
+        earliest = min(self.recheck_at, self._silence.next_at)
         for path in self.by_via.values():
             earliest = min(earliest, path.next_probe_at)
             if self._is_sized(path):
@@ -522,21 +464,13 @@ class Paths:
         if path.valid_at is None or not self._is_kept(path):
             path.next_probe_at = NEVER
         elif path.unanswered:
-            path.next_probe_at = now + self._ask_again_after(path)
+            path.next_probe_at = now + ask_again_after(path)
         elif path.sizing.doubted:
             path.next_probe_at = now + path.patience
-        elif path is self.selected and now - self._active_at < ACTIVE_FOR_S:
+        elif path is self.selected and now - self._silence.sent_at < ACTIVE_FOR_S:
             path.next_probe_at = now + PROBE_ACTIVE_S
         else:
             path.next_probe_at = now + PROBE_IDLE_S + PROBE_IDLE_JITTER_S * chance
-
-    @staticmethod
-    def _ask_again_after(path: Path) -> float:
-        patience = path.patience
-        if path.accused:
-            return max(patience, ASK_ACCUSED_S)
-        doubled: float = patience * 2 ** max(0, path.unanswered - DOUBT_AFTER_PROBES)
-        return min(doubled, max(patience, ASK_AGAIN_S))
 
     def _plan_recheck(self, now: float) -> None:
         if self.selected is not None and not self.selected.relayed:

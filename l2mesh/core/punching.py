@@ -154,7 +154,7 @@ class Punching:
 
     def established(self, edge: RemoteEdge, now: float) -> None:
         """There is a new session."""
-        edge.punch.tries.clear()
+        self._forgive(edge, now)
         self._begin(edge, 0, now, called=False)
         self.call(edge, now)
 
@@ -184,11 +184,18 @@ class Punching:
         punch = edge.punch
         before, punch.nat = punch.nat, call.nat
         news = call.moved or _class_of(before) != _class_of(call.nat) or (call.round == 0 and punch.round > 0)
-        if news and now - punch.forgiven_at >= FORGIVE_AFTER_S:
-            punch.forgiven_at = now
-            punch.tries.clear()
+        if news:
+            self._forgive(edge, now)
         if call.moved:
             self.attempts.stop(edge, Result.STOPPED, now)
+
+    @staticmethod
+    def _forgive(edge: RemoteEdge, now: float) -> None:
+        """The peer is not as it was, says the peer."""
+        punch = edge.punch
+        if punch.tries and now - punch.forgiven_at >= FORGIVE_AFTER_S:
+            punch.forgiven_at = now
+            punch.tries.clear()
 
     def moved(self, edge: RemoteEdge, vias: tuple[Via | None, ...], now: float) -> None:
         """Our addresses or routes changed, or we slept: tell the peer on each of these ways, and check."""

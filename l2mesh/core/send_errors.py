@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 ERRORS_PER_SECOND: Final = 50.0
 ERRORS_BURST: Final = 200.0
-"""Each costs a look at every peer, 0.2 ms with a thousand of them. Others are found out by probes."""
+"""Each costs a look at every peer, 0.1 ms with a thousand of them. Others are found out by probes."""
 
 REASONS: Final = {
     EACCES: "forbidden by a firewall",
@@ -88,11 +88,19 @@ class SendErrors:
         error = classify(errno, local)
         if error is None or not self._limits[local].take(1, now):
             return
-        for link in self._node.links_at(address):
+        edges = list(self._node.edges.values())
+        direct = (address, b"")
+        there = [edge for edge in edges if direct in edge.paths.by_via]
+        for edge in there:
+            self._care.send_failed(edge, direct, error, now)
+        links = self._node.links_at(address)
+        for link in links:
             link.check(now)
-        for edge in self._node.edges.values():
-            for via in _vias(edge, address):
-                self._care.send_failed(edge, via, error, now)
+        relays = [edge for edge in there if edge.relays]
+        if links or relays:
+            for edge in edges:
+                for via in _relayed(edge, links, relays, address):
+                    self._care.send_failed(edge, via, error, now)
 
 
 def classify(errno: int, local: bool) -> SendError | None:
@@ -108,10 +116,10 @@ def classify(errno: int, local: bool) -> SendError | None:
     return SendError(effect, REASONS.get(errno, f"ICMP error (errno {errno})"), local)
 
 
-def _vias(edge: RemoteEdge, address: Address) -> Iterator[Via]:
-    """The ways to a peer that lead to this address first."""
-    direct = (address, b"")
-    if direct in edge.paths.by_via:
-        yield direct
-    relayed = [*edge.channels.values(), *(channel.via for channel in edge.member_channels.values())]
-    yield from (via for via in relayed if via[0] == address)
+def _relayed(
+    edge: RemoteEdge, links: list[SupernodeLink], relays: list[RemoteEdge], address: Address
+) -> Iterator[Via]:
+    """The ways to a peer by supernodes, and by members, that are there."""
+    by_supernode = [edge.channels[link] for link in links if link in edge.channels]
+    by_member = [edge.member_channels[relay].via for relay in relays if relay in edge.member_channels]
+    yield from (via for via in by_supernode + by_member if via[0] == address)

@@ -5,7 +5,7 @@ is to feel little of it, though a directory names it as the place of a thousand 
 unproven, initiations, openers, probes and the sprays of an attempt by class, counts together; where a direct path
 is in use nothing is counted.
 
-    in any second     PER_SECOND datagrams, as many as an attempt sends by itself
+    in any second     PER_SECOND datagrams; of sprays somewhat less, lest nothing be left to check what they found
     in all            BURST, and a few a second; of sprays SPRAYS_BURST, and one attempt's in ten minutes: whoever
                       tells us ever other addresses, ours or a peer's, gives cause for attempts without end
 
@@ -21,6 +21,8 @@ from l2mesh.core.attempt_plan import PACKETS_MAX, PACKETS_PER_SECOND
 from l2mesh.core.token_bucket import TokenBucket
 
 PER_SECOND: Final = PACKETS_PER_SECOND
+NOT_FOR_SPRAYS: Final = 16
+"""Of these: the first second of checks of three ways that a spray found."""
 BURST: Final = 1024.0
 """A round of checks is a dozen datagrams for each candidate: eighty peers behind one address from which none has
 answered."""
@@ -49,13 +51,13 @@ class _Host:
         self.slots = [0] * SLOTS
         self.slot = int(now * SLOTS_PER_SECOND)
 
-    def is_free(self, now: float) -> bool:
-        """Whether one more may be sent in this second."""
+    def is_free(self, now: float, kept: int) -> bool:
+        """Whether one more may be sent in this second, and `kept` others after it."""
         slot = int(now * SLOTS_PER_SECOND)
         for passed in range(self.slot + 1, min(slot, self.slot + SLOTS) + 1):
             self.slots[passed % SLOTS] = 0
         self.slot = slot
-        return sum(self.slots) < PER_SECOND
+        return sum(self.slots) + kept < PER_SECOND
 
     def count(self) -> None:
         self.slots[self.slot % SLOTS] += 1
@@ -84,7 +86,7 @@ class Strangers:
         if host in self._known:
             return True
         record = self._hosts.get(host) or self._make(host, now)
-        if record is None or not record.is_free(now):
+        if record is None or not record.is_free(now, NOT_FOR_SPRAYS if spray else 0):
             return False
         if not (record.sprays if spray else record.others).take(cost, now):
             return False

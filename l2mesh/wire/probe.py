@@ -4,7 +4,8 @@
     probe reply  kind 6 | 0 (3) | transaction id (8) | address the probe came from (19)
 
 A reply proves a round trip only when its transaction id was sent on the very path it came back on. `missed` says
-how many probes on this path before it had no answer, so that who receives them all knows which direction is broken.
+how many probes on this path before it had no answer, so that who receives them all knows which direction is
+broken.
 The padding makes a probe as large as the datagrams that the path shall carry (RFC 8899). Bytes behind the reply's
 address are ignored.
 """

@@ -9,7 +9,8 @@ from l2mesh.core.drops import DropReason
 from l2mesh.core.edge import DEAD_AFTER_S, PINGS_MAX, EdgeSettings
 from l2mesh.core.events import PathChanged, PeerDown, ProbeAnswered, SupernodeRefused
 from l2mesh.core.node import ASLEEP_S
-from l2mesh.core.paths import FAIL_AFTER_S, PROBE_IDLE_JITTER_S, PROBE_IDLE_S
+from l2mesh.core.path_trust import FAIL_AFTER_S
+from l2mesh.core.paths import PROBE_IDLE_JITTER_S, PROBE_IDLE_S
 from l2mesh.core.remote_edge import FLOOD_BURST, QUEUE_BYTES_MAX, QUEUE_FRAMES_MAX
 from l2mesh.core.session import REJECT_AFTER_S
 from l2mesh.simulator.link import Link

@@ -142,7 +142,8 @@ def test_an_answer_counts_once() -> None:
     assert not made.answered(b"other", 1.1)
     assert made.answered(b"one", 1.1)
     assert not made.answered(b"one", 1.2)
-    assert (made.valid_at, made.valid_since, made.answers, made.rtt) == (1.1, 1.1, 1, pytest.approx(0.1))
+    assert (made.valid_at, made.valid_since, made.answers) == (1.1, 1.1, 1)
+    assert made.rtt == pytest.approx(0.1)
 
 
 def test_only_probes_that_count_are_missed() -> None:

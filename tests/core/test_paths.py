@@ -12,24 +12,23 @@ import pytest
 from l2mesh.core.candidates import Origin
 from l2mesh.core.path import DEAF_FOR_S, Path, PathClass
 from l2mesh.core.path_size import BASE_SIZE, SIZES, TRIES
+from l2mesh.core.path_trust import FAIL_AFTER_S
 from l2mesh.core.paths import (
     CHANGES_KEPT,
     CHECK_AT_S,
-    FAIL_AFTER_S,
     FRESH_S,
-    NEVER,
     PATHS_MAX,
     PROBE_ACTIVE_S,
     PROBE_IDLE_JITTER_S,
     PROBE_IDLE_S,
     RECHECK_AFTER_REST_S,
     RECHECK_AFTER_S,
-    SILENCE_S,
     TRIGGER_AFTER_S,
     Paths,
     Probe,
 )
 from l2mesh.core.peer import Via
+from l2mesh.core.silence import NEVER, SILENCE_S
 from l2mesh.wire.outer import DATA_OVERHEAD, relay_header
 from l2mesh.wire.probe import PROBE_SIZE_MIN
 
@@ -76,6 +75,10 @@ class Bench:
     @property
     def beside(self) -> Via | None:
         return self.paths.beside.via if self.paths.beside else None
+
+    def ways(self) -> tuple[Via | None, Via | None]:
+        """The selected path and the one beside it."""
+        return self.selected, self.beside
 
     def run(self, until: float) -> None:
         while True:
@@ -367,11 +370,11 @@ def test_an_idle_path_that_dies_fails_soon_after_the_probe_that_finds_it_out() -
     bench.run(lost_at + 0.15)
     assert bench.beside is None
     bench.run(lost_at + 0.35)
-    assert (bench.selected, bench.beside) == (IPV4, RELAY)
+    assert bench.ways() == (IPV4, RELAY)
     bench.run(lost_at + FAIL_AFTER_S - 0.1)
     assert bench.selected == IPV4
     bench.run(lost_at + FAIL_AFTER_S + 1.1)
-    assert (bench.selected, bench.beside) == (RELAY, None)
+    assert bench.ways() == (RELAY, None)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 4])
@@ -398,7 +401,7 @@ def test_the_relay_may_be_in_doubt_and_another_relay_beside_it() -> None:
     assert bench.selected == RELAY
     bench.answers = only(OTHER_RELAY)
     bench.talk(30.6)
-    assert (bench.selected, bench.beside) == (RELAY, OTHER_RELAY)
+    assert bench.ways() == (RELAY, OTHER_RELAY)
     bench.talk(36.0)
     assert bench.selected == OTHER_RELAY
 
@@ -468,7 +471,7 @@ def test_an_icmp_error_raises_doubt_at_once_and_silence_fails_the_path_within_a_
     bench.answers = only(RELAY)
     bench.paths.accuse(IPV4, "host unreachable", 30.0)
     bench.choose()
-    assert (bench.selected, bench.beside) == (IPV4, RELAY)
+    assert bench.ways() == (IPV4, RELAY)
     bench.run(31.3)
     assert bench.selected == RELAY
     assert "host unreachable" in bench.paths.changes[-1].reason
@@ -495,7 +498,7 @@ def test_errors_of_paths_that_are_not_selected_are_only_noted() -> None:
     bench.paths.accuse(RELAY, "host unreachable", 30.0)
     bench.paths.accuse(LAN, "host unreachable", 30.0)
     bench.choose()
-    assert (bench.selected, bench.beside) == (IPV4, None)
+    assert bench.ways() == (IPV4, None)
     assert bench.at(RELAY).last_error == "host unreachable"
 
 
@@ -509,9 +512,9 @@ def test_a_peer_that_comes_from_another_port_is_followed_within_a_round_trip() -
     bench.run(30.01)
     bench.hear(MOVED)
     bench.choose()
-    assert (bench.selected, bench.beside) == (IPV4, RELAY)
+    assert bench.ways() == (IPV4, RELAY)
     bench.run(30.01 + 1.1 * RTT)
-    assert (bench.selected, bench.beside) == (MOVED, None)
+    assert bench.ways() == (MOVED, None)
     assert bench.paths.changes[-1].reason == "the peer went there"
 
 

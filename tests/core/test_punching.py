@@ -8,12 +8,14 @@ from l2mesh.core.attempt import KEPT, Attempt, Result, peers_turn_s
 from l2mesh.core.attempt_plan import Kind
 from l2mesh.core.candidates import Origin, make_candidate
 from l2mesh.core.edge import EdgeEngine
+from l2mesh.core.peer import Peer
 from l2mesh.core.punching import FORGIVE_AFTER_S, OPENERS_MAX, PLAIN_FIRST_S
 from l2mesh.core.reach import RelayPolicy
 from l2mesh.core.remote_edge import RemoteEdge
 from l2mesh.simulator.link import Link
 from l2mesh.simulator.mesh import Mesh
 from l2mesh.simulator.nat import HOME, SYMMETRIC
+from l2mesh.simulator.network import Fate
 from l2mesh.wire.address import Address
 from l2mesh.wire.control import UNKNOWN_NAT, Call, Candidate, NatReport, parse_control
 from l2mesh.wire.plaintext import Kind as PlainKind
@@ -51,9 +53,9 @@ class Pair:
         engine, send = self.engine, self.engine.send
         send_opener = engine.send_opener
 
-        def watched_opener(peer, address, ttl, now):  # type: ignore[no-untyped-def]
+        def watched_opener(peer: Peer, address: Address, ttl: int, now: float, *, spray: bool = False) -> bool:
             self.openers.append((address, ttl))
-            send_opener(peer, address, ttl, now)
+            return send_opener(peer, address, ttl, now, spray=spray)
 
         def watched(peer, plaintexts, via, now):  # type: ignore[no-untyped-def]
             plaintexts = [bytes(plain) for plain in plaintexts]
@@ -153,9 +155,16 @@ def test_who_has_no_nat_opens_nothing() -> None:
     mesh.supernode("hub")
     mesh.edge("a", mesh.world.site(nat=None, firewall=None))
     mesh.edge("b", mesh.world.site(nat=HOME))
+    address = mesh.edges["a"].host.addresses[0]
     openers: list[object] = []
-    mesh.edges["a"].engine.send_opener = lambda *arguments: openers.append(arguments)  # type: ignore[method-assign]
+
+    def tap(at: float, came: Address, to: Address, data: bytes, fate: Fate) -> None:
+        if came[0] == address and fate is Fate.TTL_EXPIRED:
+            openers.append(to)
+
+    mesh.world.internet.taps.append(tap)
     mesh.world.run_until(mesh.all_direct, within=3)
+    mesh.world.run(5)
     assert not openers
 
 

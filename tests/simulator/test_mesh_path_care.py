@@ -57,7 +57,11 @@ def block(mesh: Mesh) -> None:
 
 
 def flush(*names: str) -> Change:
-    return lambda mesh: [site(mesh, name).flush() for name in names]
+    def change(mesh: Mesh) -> None:
+        for name in names:
+            site(mesh, name).flush()
+
+    return change
 
 
 def renumber(mesh: Mesh) -> None:
