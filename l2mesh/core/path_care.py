@@ -5,8 +5,8 @@ up         both ends send a Call with their candidates and check; the best path 
 moved      addresses or routes changed at one end, or it slept: a Call says so by what way is left, mostly the
            relay, and both ends go back to the relay and check again
 in doubt   answers are missing, or an error came: frames go by the best other path too. Where that is a supernode's
-           relay, it is asked at once whether it hears us, for whatever broke the path may have closed our NAT
-to it relayed    now and then, and after a rest, both ends are told to try again
+           relay, it is asked at once whether it hears us: whatever broke the path may have closed our NAT to it
+relayed    now and then, and after a rest, both ends are told to try again
 """
 
 from __future__ import annotations

@@ -274,8 +274,8 @@ def test_what_a_member_makes_us_send_to_strangers_is_little() -> None:
 
 
 def test_a_copy_that_overtakes_at_the_supernode_moves_an_edge_for_a_moment_only() -> None:
-    """As a peer of WireGuard's an edge is where its last genuine datagram came from; the next one moves it
-    back.""" mesh = mesh_of((SYMMETRIC, SYMMETRIC))
+    """As of a peer of WireGuard's, the last genuine datagram says where an edge is; the next one moves it back."""
+    mesh = mesh_of((SYMMETRIC, SYMMETRIC))
     assert mesh.path("a", "b").startswith("relay")
     victim = Victim(mesh)
     hub = mesh.world.nodes["hub"]

@@ -1,5 +1,4 @@
-"""What changes beneath a steady stream of numbered frames, and for how long none arrives. Each test prints the
-gaps.
+"""What changes beneath a steady stream of numbered frames, and for how long none arrives: each test prints it.
 
 Nothing sends a frame again here: what is lost is counted. (A stream that does, as TCP: test_mesh_path_care.py.)
 """
