@@ -123,7 +123,7 @@ def test_a_router_reboots(seed: int, nats: tuple[Nat | None, Nat | None], names:
 
 
 @SEEDS
-@pytest.mark.parametrize("nats", [PAIRS["homes"], PAIRS["public"], PAIRS["birthday"]])
+@pytest.mark.parametrize("nats", [PAIRS["homes"], PAIRS["public"]])
 def test_the_direct_path_is_blocked_and_unblocked(seed: int, nats: tuple[Nat | None, Nat | None]) -> None:
     scene = Scene(seed, nats)
     assert scene.mesh.all_direct()
