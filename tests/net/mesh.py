@@ -290,6 +290,8 @@ class Mesh:
         secret = self.secrets.get(network)
         options = ["--secret", "-"] if secret else []
         file = self.init(name, number, *options, network=network, supernodes=supernodes, stdin=secret or "")
+        # Home routers of the lab have none to ask, and each edge would be some seconds at it.
+        write_tables(file, {"transport": {"port_mapping": False}})
         write_tables(file, extra)
         self.secrets.setdefault(network, tomllib.loads(file.read_text())["network"]["secret"])
         return self.add(host, file, number, name)

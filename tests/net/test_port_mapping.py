@@ -49,7 +49,7 @@ def pair(mesh: Mesh) -> tuple[Edge, Edge, Site]:
     """Alice, whose router will be told to map, and bob: both behind symmetric NATs."""
     mesh.supernode("hub")
     site = mesh.site("alice", nat.SYMMETRIC)
-    alice = mesh.edge(site.host)
+    alice = mesh.edge(site.host, transport={"port_mapping": True})
     bob = mesh.edge(mesh.site("bob", nat.SYMMETRIC).host, transport={"port_mapping": False})
     return alice, bob, site
 
@@ -98,7 +98,7 @@ def test_after_a_kill_and_after_a_restart_of_the_router_it_is_the_same_mapping(m
 def test_an_ipv6_firewall_is_opened(mesh: Mesh) -> None:
     hub = mesh.supernode("hub")
     site = mesh.site("alice", nat.HOME, ipv6=IPv6.FIREWALL)
-    alice = mesh.edge(site.host)
+    alice = mesh.edge(site.host, transport={"port_mapping": True})
     miniupnpd.start(mesh.lab, site, pcp=True)
     mesh.start()
     wait_until(lambda: alice.get("status")["ipv6_firewall"]["state"] == "open", UPNP_S, "open")

@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 
 import pytest
 from traversal import changes, report
-from traversal.expected import Technique, expected, expected_of
+from traversal.expected import Technique, expected, expected_of, misjudged
 from traversal.frames import INTERVAL_S, Direction
 from traversal.kinds import ALL, KINDS, PLACES, Kind
 from traversal.matrix import all_pairs, chosen, pair_named, tasks
@@ -65,6 +65,15 @@ def test_the_order_of_a_pair_is_nothing() -> None:
 def test_two_behind_one_router_meet_on_its_lan_or_by_hairpin() -> None:
     relayed = {place.name for place in PLACES if expected_of(pair_named(place.name)) is NONE}
     assert relayed == {"isolated", "one_carrier"}
+
+
+def test_a_wrong_class_is_told_and_an_unknown_one_is_not() -> None:
+    truth = {"mapping": "endpoint-independent", "filtering": "address-and-port-dependent"}
+    assert misjudged(kind("home"), truth) == []
+    assert misjudged(kind("home"), {**truth, "filtering": "unknown"}) == []
+    assert misjudged(kind("symmetric"), truth) == ["mapping taken for endpoint-independent"]
+    assert misjudged(kind("firewall"), {**truth, "mapping": "none"}) == []
+    assert misjudged(kind("same_port"), {**truth, "mapping": "address-and-port-dependent"}) == []
 
 
 # Which pairs.

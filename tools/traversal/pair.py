@@ -12,7 +12,7 @@ from typing import Final
 
 from l2mesh.lab import Host, Lab, Site, wait_until
 from traversal.daemons import Document, Edge, Programs, wait_ready
-from traversal.expected import FIRST_FRAME_S, OUTAGE_S, Pair, Technique, expected_of
+from traversal.expected import FIRST_FRAME_S, OUTAGE_S, Pair, Technique, expected_of, misjudged
 from traversal.frames import Direction, Stream
 from traversal.kinds import FIXED_PORT, Kind, Place
 from traversal.packets import Counters
@@ -54,6 +54,7 @@ class Side:
     """Sent to the other's site until both were direct, or to the end: probes and the like (and what they cost)."""
     nat: Document | None = None
     """What it found out of the NAT before it (IPv4), as /v1/status has it."""
+    misjudged: list[str] = field(default_factory=list)
     attempts: list[Document] = field(default_factory=list)
     """What it did, as /v1/why has it."""
     rtt_ms: float | None = None
@@ -92,6 +93,7 @@ class Result:
         outage = max(self.a.outage_s, self.b.outage_s)
         if outage > OUTAGE_S:
             found.append(f"frames lost for {outage:.2f} s")
+        found += [f"{name}: {what}" for name, side in (("a", self.a), ("b", self.b)) for what in side.misjudged]
         if not technique.by_chance and not self.in_time:
             found.append(f"direct after {seconds(self.direct_s)}")
         return found
@@ -129,6 +131,9 @@ def measure(pair: Pair, run: int = 1, patience_s: float | None = None, keep_logs
         limit_s = technique.within_s + LATE_S if technique.direct else PATIENCE_S
         watch.run(limit_s if patience_s is None else patience_s)
         watch.fill(result)
+    for kind, side in ((pair.a, result.a), (pair.b, result.b)):
+        if isinstance(kind, Kind) and side.nat is not None:
+            side.misjudged = misjudged(kind, side.nat)
     result.took_s = round(time.monotonic() - begun_at, 3)
     return result
 
