@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 KEPT: Final = 8
 """Attempts that are remembered, for `l2mesh why`."""
-ROUNDS: Final = 65536
-"""Then they begin anew (wire.control.Call)."""
 ROUNDS_PER_SECOND: Final = 1.0
 ROUNDS_BURST: Final = 5.0
 """Rounds of checks that one peer's calls, or what happens here, may begin."""

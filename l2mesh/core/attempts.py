@@ -21,7 +21,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol
 
-from l2mesh.core.attempt import ROUNDS, Attempt, Result, Running, Step, peers_turn_s
+from l2mesh.core.attempt import Attempt, Result, Running, Step, peers_turn_s
 from l2mesh.core.attempt_plan import (
     PACKETS_MAX,
     PACKETS_PER_SECOND,
@@ -82,7 +82,7 @@ class AttemptsNode(Protocol):
 
 
 class Attempts:
-    """Doors: plan_with, target_of, wanted; begin, called, sampled, found, stop, forget; turn."""
+    """Doors: wanted, begin, called, sampled, found, stop, forget; turn."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class Attempts:
         punch.step = Step.CALLING
         punch.until = now + CALL_PATIENCE_S + self._node.chance()
         heard = now - punch.heard_at < HEARD_FOR_S and punch.heard_round >= punch.round
-        punch.round = punch.heard_round if heard else (punch.round + 1 + punch.round % 2) % ROUNDS
+        punch.round = punch.heard_round if heard else punch.round + 1 + punch.round % 2
         punch.record = Attempt(self.plan_with(edge).kind, punch.round, now)
         punch.attempts.append(punch.record)
         self._tell(edge, now)

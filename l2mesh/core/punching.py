@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv4Network
 from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
-from l2mesh.core.attempt import ROUNDS, Attempt, Result, peers_turn_s
+from l2mesh.core.attempt import Attempt, Result, peers_turn_s
 from l2mesh.core.attempt_plan import Kind
 from l2mesh.core.attempts import Attempts, AttemptsNode
 from l2mesh.core.candidates import address_of, bounded, gather, origin_of
@@ -389,7 +389,7 @@ def _even(round_: int) -> int:
 
 def _next_even(round_: int) -> int:
     """Never 0 again: that says that something changed."""
-    return (_even(round_) + 2) % ROUNDS or 2
+    return (_even(round_) + 2) % 65536 or 2
 
 
 def _class_of(report: NatReport) -> tuple[object, ...]:

@@ -69,9 +69,10 @@ class Nat:
     hairpin: bool = False
     """Whether inside hosts reach one another by their outside endpoints (REQ-9)."""
     overloads: bool = False
-    """Whether a port serves several flows whose remotes differ: Linux' conntrack knows flows only. So a mapping is
-    one flow's (mapping and filtering are APD). Plain masquerade preserves its port, and behaves like EI as long as
-    no other host inside has the same port, nor the router.
+    """Whether a port serves several flows whose remotes differ: Linux' conntrack knows flows only. So a
+    mapping is one
+    flow's (mapping and filtering are APD). Plain masquerade preserves its port, and behaves like EI as long as no
+    other host inside has the same port, nor the router.
     """
     stream_timeout: float | None = None
     """Seconds a flow lives after its last packet, either way, once it was two-way for STREAM_AFTER; None: it is

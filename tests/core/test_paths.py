@@ -24,7 +24,6 @@ from l2mesh.core.paths import (
     RECHECK_AFTER_REST_S,
     RECHECK_AFTER_S,
     TRIGGER_AFTER_S,
-    TRIGGERS_IN_A_ROW,
     Paths,
     Probe,
 )
@@ -197,24 +196,6 @@ def test_the_first_frames_after_a_rest_make_a_relayed_pair_try_again() -> None:
     assert checked - before == len([at for at in CHECK_AT_S if at >= 1])
     bench.run(bench.now + 0.5)
     assert len(bench.times(IPV4)) == checked
-
-
-def test_who_was_only_heard_is_not_checked_again_unless_it_says_that_it_is_there() -> None:
-    bench = Bench(RELAY)
-    bench.answers = only(RELAY)
-    bench.run(10.0)
-    made = bench.paths.add_direct(IPV4[0], Origin.PEER_REFLEXIVE, 10.0)
-    assert made
-    bench.hear(IPV4)
-    bench.run(11.0)
-    assert len(bench.times(IPV4)) == 1
-    bench.paths.check_all(11.0)
-    bench.run(20.0)
-    assert len(bench.times(IPV4)) == 1
-    bench.paths.add_direct(IPV4[0], Origin.SERVER_REFLEXIVE, 20.0)
-    bench.paths.check_all(20.0)
-    bench.run(30.0)
-    assert len(bench.times(IPV4)) == 1 + len(CHECK_AT_S)
 
 
 # Choice.
@@ -559,10 +540,9 @@ def test_a_datagram_on_a_path_that_is_not_valid_triggers_a_probe_but_not_many() 
     for tick in range(1000):
         bench.run(20 + tick / 1000)
         bench.hear(IPV4)
-    assert len(bench.times(IPV4)) <= TRIGGERS_IN_A_ROW + 1
-    assert bench.times(IPV4)[1] - bench.times(IPV4)[0] == pytest.approx(TRIGGER_AFTER_S, abs=0.002)
+    assert len(bench.times(IPV4)) <= 1 / TRIGGER_AFTER_S + 1
     bench.answers = only(RELAY, IPV4)
-    bench.run(bench.now + 1)
+    bench.run(bench.now + TRIGGER_AFTER_S)
     bench.hear(IPV4)
     bench.run(bench.now + 1.1 * RTT)
     assert bench.selected == IPV4

@@ -193,15 +193,6 @@ def test_the_higher_round_is_taken_over_and_something_new_is_round_zero(pair: Pa
     assert punch.begun_at == pair.now
 
 
-def test_rounds_stay_within_what_a_call_can_say(pair: Pair) -> None:
-    ready(pair, HOME_REPORT, RANDOM_REPORT)
-    pair.hear(nat=RANDOM_REPORT, number=65_534)
-    pair.run(10)
-    pair.hear(nat=RANDOM_REPORT, number=65_535)
-    pair.run(100)
-    assert {call.round for call in pair.calls} >= {65_535, 2}
-
-
 def test_calls_without_end_do_not_make_us_check_without_end(pair: Pair) -> None:
     pair.hear(outside(1))
     pair.probed.clear()
