@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -83,24 +84,30 @@ def main(
         falls_short = show_changes(stories, form, logs)
     else:
         todo = matrix.tasks(pairs, runs, patience, logs)
-        falls_short = show_matrix(pairs, run(todo, jobs), form) and expect
+        found = run(todo, jobs)
+        falls_short = (show_matrix(pairs, found, form) and expect) or len(found) < len(todo)
     raise SystemExit(1 if falls_short else 0)
 
 
 def run(todo: Sequence[matrix.Task], jobs: int) -> list[Result]:
+    """What was measured; less than all when a signal ends it."""
     found: list[Result] = []
     begun_at = time.monotonic()
-    for result in matrix.measure_all(todo, jobs):
-        found.append(result)
-        passed = f"{len(found):3}/{len(todo)} {time.monotonic() - begun_at:4.0f} s"
-        say(f"[{passed}] {result.pair} {result.run}: {report.line(result)}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for result in matrix.measure_all(todo, jobs):
+            found.append(result)
+            passed = f"{len(found):3}/{len(todo)} {time.monotonic() - begun_at:4.0f} s"
+            say(f"[{passed}] {result.pair} {result.run}: {report.line(result)}")
+    except KeyboardInterrupt:
+        say(f"ended by a signal: {len(todo) - len(found)} were not measured")
     return found
 
 
 def show_matrix(pairs: Sequence[Pair], found: Sequence[Result], form: Form) -> bool:
     """Whether a pair falls short."""
     by_pair = report.by_pair(found)
-    results = {pair.name: by_pair[pair.name] for pair in pairs}
+    results = {pair.name: by_pair[pair.name] for pair in pairs if pair.name in by_pair}
     if form is Form.JSON:
         click.echo(json.dumps({"host": host.facts(), "pairs": report.document(results)}, indent=1))
     else:

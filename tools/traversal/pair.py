@@ -55,6 +55,7 @@ class Side:
     nat: Document | None = None
     """What it found out of the NAT before it (IPv4), as /v1/status has it."""
     misjudged: list[str] = field(default_factory=list)
+    """What of that is wrong. Told, and no shortfall: what a pair owes is to meet."""
     attempts: list[Document] = field(default_factory=list)
     """What it did, as /v1/why has it."""
     rtt_ms: float | None = None
@@ -93,7 +94,6 @@ class Result:
         outage = max(self.a.outage_s, self.b.outage_s)
         if outage > OUTAGE_S:
             found.append(f"frames lost for {outage:.2f} s")
-        found += [f"{name}: {what}" for name, side in (("a", self.a), ("b", self.b)) for what in side.misjudged]
         if not technique.by_chance and not self.in_time:
             found.append(f"direct after {seconds(self.direct_s)}")
         return found

@@ -160,6 +160,7 @@ def line(result: Result) -> str:
     words.append(f"sent {result.a.datagrams}+{result.b.datagrams}")
     if result.a.openers or result.b.openers:
         words.append(f"openers {result.a.openers}+{result.b.openers}")
+    words += [f"{name}: {what}" for name, side in (("a", result.a), ("b", result.b)) for what in side.misjudged]
     words += result.shortfalls()
     return ", ".join(words)
 
