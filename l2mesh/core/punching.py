@@ -174,11 +174,9 @@ class Punching:
         punch = edge.punch
         if call.moved or call.round != _even(punch.round):
             self._begin(edge, call.round, now, called=True)
-        else:  # our own call met the peer's, which may not have known our addresses yet, or it is the answer
+        else:  # our own call, and the answer to it or the peer's, met
             self._open(edge, now)
-            for path in edge.paths.by_via.values():
-                if path.valid_at is None and path.checks_from is None:
-                    edge.paths.hold(path, now + peers_turn_s(edge) * self._may_race(path))
+            edge.paths.check_all(now)
             punch.attempt_at = max(now, punch.begun_at + PLAIN_FIRST_S)
 
     def _learn(self, edge: RemoteEdge, call: Call, now: float) -> None:
