@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from l2mesh.core.drops import DropReason, Drops
+from l2mesh.core.mss import SYN_SIZE_MIN, lower_mss, may_be_tcp
 from l2mesh.core.udp_gather import gather
 from l2mesh.core.udp_run import Item, UdpRuns
 from l2mesh.wire import ethernet, ip, virtio
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _ITEM_AT: Final = virtio.HEADER_SIZE - ITEM_SIZE
 _KIND_AT: Final = _ITEM_AT - KIND_SIZE
 _CSUM_OFFSET_AT: Final = 8
+_SYN_SIZE_MIN: Final = SYN_SIZE_MIN - _ITEM_AT
 _LENGTH: Final = struct.Struct("<H")
 
 # What the receiver puts in front of csum_start and csum_offset.
@@ -53,6 +55,8 @@ def write_bundle(frames: list[bytearray | memoryview], at: int, room: int) -> tu
         used += size
         if used > room or size < _ITEM_SIZE_MIN or frame[1]:
             break
+        if size >= _SYN_SIZE_MIN and may_be_tcp(frame):
+            lower_mss(frame, room)
         if frame[0] & virtio.NEEDS_CSUM:
             if parts and frame[_CSUM_OFFSET_AT] == ip.UDP_CHECKSUM and gather(frames, at + len(parts), room):
                 break
@@ -72,6 +76,8 @@ def lone_bundle(frame: bytearray | memoryview, room: int) -> Buffer | None:
     size = len(frame) - _ITEM_AT
     if not _ITEM_SIZE_MIN <= size <= room - KIND_SIZE or frame[1]:
         return None
+    if size >= _SYN_SIZE_MIN and may_be_tcp(frame):
+        lower_mss(frame, room)
     if frame[0] & virtio.NEEDS_CSUM:
         _LENGTH.pack_into(frame, _ITEM_AT, size - ITEM_SIZE)
     else:
