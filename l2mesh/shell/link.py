@@ -15,8 +15,8 @@ from typing import Any
 
 from l2mesh.shell.errors import ShellError
 
-# A superframe with its headers, and the seals of all its segments, then fit one UDP_SEGMENT send of 65 000 bytes, and
-# fill it so far that no segment of the next one begins in it: over a path of 1500 bytes that is 44 segments.
+# A superframe with its headers, and the seals of all its segments, then fit one UDP_SEGMENT send of 65 000 bytes,
+# and leave no room there for a segment of the next one: over a path of 1500 bytes that is 44 segments.
 GSO_MAX_SIZE = 60_400
 IFA_F_NODAD = 0x02
 TIMEOUT = 15.0
