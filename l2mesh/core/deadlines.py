@@ -9,45 +9,53 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+NEVER: Final = float("inf")
 
 T = TypeVar("T", bound=Hashable)
 
 
 class Deadlines(Generic[T]):
-    """Instants (seconds) by owner; each owner has at most one that counts, its earliest."""
+    """Instants (seconds) by owner; each owner has at most one that counts, its earliest.
 
-    __slots__ = ("_at", "_heap", "_sequence")
+    `first_at` is the earliest of all, NEVER when there is none.
+    """
+
+    __slots__ = ("_at", "_heap", "_sequence", "first_at")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
         self._at: dict[T, float] = {}
         self._sequence = 0
+        self.first_at = NEVER
 
     def wake(self, owner: T, at: float | None) -> None:
         """Let `owner` come up at `at`, or earlier where that is set already."""
-        if at is None or at >= self._at.get(owner, float("inf")):
+        if at is None or at >= self._at.get(owner, NEVER):
             return
+        if at < self.first_at:
+            self.first_at = at
         self._at[owner] = at
         self._sequence += 1
         heappush(self._heap, (at, self._sequence, owner))
 
     def discard(self, owner: T) -> None:
-        self._at.pop(owner, None)
+        if self._at.pop(owner, NEVER) == self.first_at:
+            self._find_first()
 
-    def next_at(self) -> float | None:
+    def _find_first(self) -> None:
         heap, at = self._heap, self._at
         while heap and at.get(heap[0][2]) != heap[0][0]:
             heappop(heap)
-        return heap[0][0] if heap else None
+        self.first_at = heap[0][0] if heap else NEVER
 
     def pop_due(self, now: float) -> list[T]:
         """Owners whose instant has come, each once; they are to set their next one."""
         due = []
-        next_at = self.next_at()
-        while next_at is not None and next_at <= now:
+        while self.first_at <= now:
             owner = heappop(self._heap)[2]
             del self._at[owner]
             due.append(owner)
-            next_at = self.next_at()
+            self._find_first()
         return due

@@ -199,9 +199,15 @@ class EdgeEngine(Node[Peer]):
             self.switch.fdb.sweep(now)
             self.member_relay.sweep(now)
 
-    def next_deadline(self) -> float | None:
-        instants = (super().next_deadline(), self.rendezvous.next_at(), self.nat.next_at(), self._sweep_at)
-        return min(self.mapped_check.next_at, *(at for at in instants if at is not None))
+    def next_deadline(self) -> float:
+        """Hot: asked after every call."""
+        return min(
+            self._sweep_at,
+            self._deadlines.first_at,
+            self.rendezvous.next_at(),
+            self.nat.next_at(),
+            self.mapped_check.next_at,
+        )
 
     def set_supernode_addresses(self, name: str, addresses: list[Address], now: float) -> None:
         """What DNS says of a supernode's name."""

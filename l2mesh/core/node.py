@@ -5,7 +5,7 @@ Doors, for the driver (the real loop, the simulator, a test):
     in    receive_datagrams(bursts, now)       out   take_openers() -> datagrams with a TTL, before the trains
           handle_timer(now)                          take_datagrams() -> trains
           receive_send_error(...)                    take_closing() -> side sockets done with, after the trains
-          set_local_addresses, set_wall_clock        next_deadline() -> instant or None
+          set_local_addresses, set_wall_clock        next_deadline() -> instant
           start(now), close(now)                     take_events() -> events
 
 A side socket is one more UDP socket beside the main one of each IP version. Its number is part of the addresses
@@ -79,8 +79,9 @@ class Node(SessionNode[P]):
             self._turn(peer, now)
         self._end_of_batch(now)
 
-    def next_deadline(self) -> float | None:
-        return self._deadlines.next_at()
+    def next_deadline(self) -> float:
+        """The instant to call handle_timer at; infinity: there is none."""
+        return self._deadlines.first_at
 
     def take_datagrams(self) -> list[Train]:
         """Datagrams to send now, in order. Valid until the next call of a door that takes something in."""

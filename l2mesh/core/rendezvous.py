@@ -102,8 +102,8 @@ class Rendezvous:
         for link in self._deadlines.pop_due(now):
             self.wake(link, link.turn(now))
 
-    def next_at(self) -> float | None:
-        return self._deadlines.next_at()
+    def next_at(self) -> float:
+        return self._deadlines.first_at
 
     # ---- messages
 

@@ -121,7 +121,9 @@ class StunClient(Generic[K]):
         return given_up
 
     def next_at(self) -> float | None:
-        return min((request.due_at for request in self._requests.values()), default=None)
+        if not self._requests:
+            return None
+        return min(request.due_at for request in self._requests.values())
 
     def _begin(
         self, address: Address, key: K, message: BindingRequest, gaps: tuple[float, ...], now: float

@@ -139,12 +139,11 @@ class SupernodeEngine(Node[RegisteredPeer]):
                 break
             self._send_hints(network, now)
 
-    def next_deadline(self) -> float | None:
+    def next_deadline(self) -> float:
         peers_at = super().next_deadline()
         if not self._hints:
             return peers_at
-        hint_at = max(self._hints_from, min(network.hint_at for network in self._hints))
-        return hint_at if peers_at is None else min(hint_at, peers_at)
+        return min(peers_at, max(self._hints_from, min(network.hint_at for network in self._hints)))
 
     def set_listening(self, listening: list[Address]) -> None:
         """The bound (host, port) of every socket; a host may be unspecified (0.0.0.0 or ::)."""

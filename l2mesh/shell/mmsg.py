@@ -109,6 +109,8 @@ class MessageReceiver:
         count: int = self._recvmmsg(descriptor, self._header_address, limit, socket.MSG_DONTWAIT, None)
         if count <= 0:
             return _nothing()
+        if count == 1:
+            return self._lone(version)
         lengths = self._lengths[count].unpack_from(self._headers)
         names = self._names[version][count].unpack_from(self._ancillary)
         # The kernel wrote what it used of name and control into the headers: set them back.
@@ -122,6 +124,16 @@ class MessageReceiver:
         elif count >= ROW_FROM:
             self._set_row(longest if longest >= ROW_DATAGRAM_MIN else 0)
         return messages
+
+    def _lone(self, version: int) -> list[Message]:
+        """The only message of a batch: most waits are for such a one. Hot."""
+        control, length = self._lengths[1].unpack_from(self._headers)
+        name, size = self._names[version][1].unpack_from(self._ancillary)
+        self._headers[:HEADER_SIZE] = self._template[:HEADER_SIZE]
+        data = self._message(0, length) if self._row_size else self._slot_views[0][:length]
+        if length > ROW_DATAGRAM_MAX:
+            self._set_row(0)
+        return [(name, data, size if control else length)]
 
     def _joined(
         self, names: Names, sizes: Numbers, controls: Numbers, lengths: Numbers

@@ -237,7 +237,7 @@ class Node(Generic[E]):
 
     def _arm(self) -> None:
         deadline = self.engine.next_deadline()
-        if deadline is not None and deadline < self._wakes_at and self._wakes_at > self.now:
+        if deadline < self._wakes_at and self._wakes_at > self.now:
             self._wakes_at = max(deadline, self.now)
             self.internet.clock.call_at(self._wakes_at, self._wake)
 
@@ -246,7 +246,7 @@ class Node(Generic[E]):
             return
         self._wakes_at = inf
         deadline = self.engine.next_deadline()
-        if deadline is not None and deadline <= self.now:
+        if deadline <= self.now:
             self._look_for_a_stuck_timer(deadline)
             self.engine.handle_timer(self.now)
         self.settle()

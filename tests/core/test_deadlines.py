@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l2mesh.core.deadlines import Deadlines
+from l2mesh.core.deadlines import NEVER, Deadlines
 
 STEPS = st.lists(
     st.one_of(
@@ -36,13 +36,13 @@ def test_each_owner_comes_up_at_its_earliest_instant(steps: list[tuple[str, int,
             assert [naive[known] for known in due] == sorted(naive[known] for known in due)
             for known in due:
                 del naive[known]
-        assert deadlines.next_at() == min(naive.values(), default=None)
+        assert deadlines.first_at == min(naive.values(), default=NEVER)
 
 
 def test_none_is_no_instant_and_a_later_one_changes_nothing() -> None:
     deadlines: Deadlines[str] = Deadlines()
     deadlines.wake("a", None)
-    assert deadlines.next_at() is None
+    assert deadlines.first_at == NEVER
     deadlines.wake("a", 5.0)
     deadlines.wake("a", 9.0)
     assert deadlines.pop_due(5.0) == ["a"]
@@ -55,7 +55,7 @@ def test_an_owner_may_set_its_next_instant_while_it_is_due() -> None:
     for now in (1.0, 2.0, 3.0):
         for owner in deadlines.pop_due(now):
             deadlines.wake(owner, now + 1.0)
-    assert deadlines.next_at() == 4.0
+    assert deadlines.first_at == 4.0
 
 
 def test_owners_of_one_instant_come_in_the_order_they_were_set() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import socket
 import subprocess
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,7 +37,7 @@ class Wire:
 
     def __init__(self, target: Address = ("127.0.0.1", 1)) -> None:
         self.target = target
-        self.deadline: float | None = None
+        self.deadline = inf
         self.calls: list[str] = []
         self.events: list[str] = []
         self.sources: list[Address] = []
@@ -60,13 +61,12 @@ class Wire:
             self._deliveries += [[data[at : at + size]] for at in range(0, len(data), size)]
 
     def handle_timer(self, now: float) -> None:
-        assert self.deadline is not None
         assert now >= self.deadline
-        self.deadline = None
+        self.deadline = inf
         self.calls.append("timer")
         self.events.append("timer")
 
-    def next_deadline(self) -> float | None:
+    def next_deadline(self) -> float:
         return self.deadline
 
     def receive_send_error(self, address: Address, errno: int, local: bool, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,8 +70,8 @@ class Hub:
     def set_wall_clock(self, offset: float) -> None:
         self.calls.append(f"wall {offset}")
 
-    def next_deadline(self) -> float | None:
-        return None
+    def next_deadline(self) -> float:
+        return inf
 
     def take_datagrams(self) -> list[Train]:
         outbox, self.outbox = self.outbox, []
@@ -94,7 +95,7 @@ class Pinger(Hub):
     def __init__(self, random_bytes: RandomBytes) -> None:
         super().__init__(random_bytes)
         self.hubs: list[Address] = []
-        self.ask_at: float | None = None
+        self.ask_at = inf
         self.inbox: list[list[Buffer]] = []
         self.happened: list[str] = []
         self.local: list[str] = []
@@ -111,12 +112,11 @@ class Pinger(Hub):
         self.hubs = addresses
 
     def handle_timer(self, now: float) -> None:
-        assert self.ask_at is not None
         assert now >= self.ask_at
         self.ask_at = now + 1
         self.outbox += [(hub, b"?", 1) for hub in self.hubs]
 
-    def next_deadline(self) -> float | None:
+    def next_deadline(self) -> float:
         return self.ask_at
 
     def receive_datagrams(self, bursts: list[Burst], now: float) -> None:
@@ -455,7 +455,7 @@ def test_what_does_not_come_true_names_the_seed_the_time_and_the_picture(
 class Stuck(Hub):
     """An engine whose deadline stays where it is."""
 
-    def next_deadline(self) -> float | None:
+    def next_deadline(self) -> float:
         return 1000.0
 
     def handle_timer(self, now: float) -> None:

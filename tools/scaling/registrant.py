@@ -108,9 +108,8 @@ class Registrant(Node[Peer]):
             self._link_at = None
             self.wake_link(self.link, self.link.turn(now))
 
-    def next_deadline(self) -> float | None:
-        instants = (super().next_deadline(), self._link_at)
-        return min((at for at in instants if at is not None), default=None)
+    def next_deadline(self) -> float:
+        return min(super().next_deadline(), float("inf") if self._link_at is None else self._link_at)
 
     # ---- what a subclass decides
 

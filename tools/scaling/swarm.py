@@ -36,7 +36,7 @@ Answer = dict[str, Any]
 class Engine(Protocol):
     def receive_datagrams(self, bursts: Iterable[Burst], now: float) -> None: ...
     def handle_timer(self, now: float) -> None: ...
-    def next_deadline(self) -> float | None: ...
+    def next_deadline(self) -> float: ...
     def take_datagrams(self) -> list[Train]: ...
 
 
@@ -99,9 +99,7 @@ class Swarm(Generic[E]):
         while True:
             moment = now()
             waits = [LONGEST_WAIT_S, *self._run_tasks(moment)]
-            next_at = self._deadlines.next_at()
-            if next_at is not None:
-                waits.append(next_at - moment)
+            waits.append(self._deadlines.first_at - moment)
             for descriptor, _ in self._poll.poll(max(min(waits), 0.0), EVENTS_PER_POLL):
                 member = self._members.get(descriptor)
                 if member is not None:
