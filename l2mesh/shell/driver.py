@@ -169,7 +169,7 @@ class Driver(Generic[EngineT]):
             self._receive(outlet, self._sides.receive(outlet))
 
     def _receive(self, outlet: Outlet, bursts: list[Burst]) -> None:
-        """Hot. What is written to the TAP is often answered by this host's kernel at once, by an acknowledgement of
+        """Hot. What is written to the TAP this host's kernel often answers at once, by an acknowledgement of
         TCP or the reply to a ping: looking there costs 0.4 us, one wake-up more 10.
         """
         if outlet.port.errors:

@@ -18,6 +18,10 @@ from l2mesh.shell.errors import ShellError
 # A superframe with its headers, and the seals of all its segments, then fit one UDP_SEGMENT send of 65 000 bytes,
 # and leave no room there for a segment of the next one: over a path of 1500 bytes that is 44 segments.
 GSO_MAX_SIZE = 60_400
+# Frames that wait for us: what the ring of a fast NIC holds. Of small ones Linux's 1000 are 6 ms, and of two busy
+# cores a program is off for longer: measured, 2 % were lost at 120 000/s, with 4000 none. TCP does not fill it:
+# each socket waits for its own few frames to be taken.
+QUEUE_FRAMES = 4000
 IFA_F_NODAD = 0x02
 TIMEOUT = 15.0
 
@@ -66,6 +70,8 @@ def apply(settings: LinkSettings) -> None:
                 netlink.link("set", index=index, address=settings.mac)
             step = f"set gso_max_size {settings.gso_max_size}"
             netlink.link("set", index=index, gso_max_size=settings.gso_max_size)
+            step = f"set the queue to {QUEUE_FRAMES} frames"
+            netlink.link("set", index=index, txqlen=QUEUE_FRAMES)
             if settings.bridge:
                 step = f"join bridge {settings.bridge}"
                 netlink.link("set", index=index, master=_bridge_index(netlink, settings.bridge))

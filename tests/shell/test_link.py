@@ -34,6 +34,7 @@ def test_the_device_becomes_what_was_asked(tap: Tap, namespaces: list[Any]) -> N
     )
     [link] = json.loads(namespaces[0].ip("-j -d link show l2m0"))
     assert (link["mtu"], link["address"], link["gso_max_size"]) == (1400, "02:11:22:33:44:55", 50_000)
+    assert link["txqlen"] == 4000
     assert "UP" in link["flags"]
     [entry] = json.loads(namespaces[0].ip("-j addr show l2m0"))
     addresses = {(info["local"], info["prefixlen"]): info for info in entry["addr_info"]}
