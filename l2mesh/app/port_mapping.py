@@ -75,6 +75,7 @@ class PortMappings:
 
     def look(self, own_devices: Collection[str]) -> None:
         """The network is other than before. `own_devices`: the TAP and its bridge."""
+        asked = False
         for version, mapping in self._mappings.items():
             gateway = find_gateway(version, self._ports[version], own_devices)
             if gateway is None:
@@ -82,7 +83,10 @@ class PortMappings:
             elif reason := self._needless(version, gateway.own_host):
                 mapping.end(reason)
             else:
+                asked = True
                 mapping.begin(gateway)
+        if self._upnp and not asked:
+            self._upnp.close()  # of no use here; it is started again should this change
 
     def on_event(self, event: Event) -> None:
         """Called while the driver is at work: what follows comes after it."""

@@ -91,6 +91,7 @@ class MessageReceiver:
             4: [struct.Struct("=" + "16s32xi4x" * n) for n in range(count + 1)],
             6: [struct.Struct("=" + "28s20xi4x" * n) for n in range(count + 1)],
         }
+        self.count = 0  # messages of the last batch
         self._row_size = -1
         self._set_row(0)
 
@@ -107,6 +108,7 @@ class MessageReceiver:
     def receive(self, descriptor: int, version: int, limit: int) -> list[Message]:
         """Without waiting; [] when nothing is there. Raises OSError. Hot."""
         count: int = self._recvmmsg(descriptor, self._header_address, limit, socket.MSG_DONTWAIT, None)
+        self.count = count
         if count <= 0:
             return _nothing()
         if count == 1:

@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 BATCH_FRAMES = 64
 BATCH_BYTES = 256 * 1024
 # gso_max_size is at most 64 KB unless someone asks for BIG TCP; then come the headers of Ethernet and virtio.
-SLOT_SIZE = 68 * 1024
+FRAME_SIZE_MAX = 68 * 1024
+# A frame begins at a multiple of this: room for one of 1500 bytes, and no two of a batch in the same cache set.
+STEP = 2112
 
 # <linux/if_tun.h>
 TUNSETOFFLOAD = 0x400454D0
@@ -98,9 +100,11 @@ class FrameDescriptor:
         self._descriptor = descriptor
         # Anonymous memory that becomes real page by page as frames need it: a bytearray would be all real at
         # once.
-        pool = memoryview(mmap.mmap(-1, BATCH_FRAMES * SLOT_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-        self._slots = [pool[start : start + SLOT_SIZE] for start in range(0, len(pool), SLOT_SIZE)]
-        # Without the kernel's virtio header, each slot begins with one of zeros that readv never overwrites.
+        size = BATCH_FRAMES * STEP + BATCH_BYTES + FRAME_SIZE_MAX
+        pool = memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        starts = range(0, size - FRAME_SIZE_MAX, STEP)
+        self._slots = [pool[start : start + FRAME_SIZE_MAX] for start in starts]
+        # Without the kernel's virtio header, each frame has one of zeros in front.
         self._prefix = 0 if features.vnet_header else VIRTIO_HEADER_SIZE
         self._vectors = [(slot[self._prefix :],) for slot in self._slots]
         self._simple = not (features.vnet_header and features.uso)
@@ -116,16 +120,18 @@ class FrameDescriptor:
         """
         frames: list[memoryview] = []
         descriptor, prefix, readv, append = self._descriptor, self._prefix, os.readv, frames.append
-        total = 0
+        slots, vectors = self._slots, self._vectors
+        at = total = 0
         try:
             # readv into the pool: 0.9 us per small frame and 2.6 us for 8 KB, where os.read, which allocates
             # 64 KB each time and then needs a copy to be mutable, takes 0.9 and 3.6.
-            for slot, vector in zip(self._slots[:limit_frames], self._vectors, strict=False):
-                size = readv(descriptor, vector)
-                append(slot[: prefix + size])
+            for _ in range(limit_frames):
+                size = prefix + readv(descriptor, vectors[at])
+                append(slots[at][:size])
                 total += size
                 if total >= limit_bytes:
                     break
+                at += size // STEP + 1
         except BlockingIOError:
             pass
         except OSError as error:

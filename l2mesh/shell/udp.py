@@ -49,10 +49,11 @@ RECEIVE_BUFFER = 4 << 20
 SIDE_RECEIVE_BUFFER = 208 << 10
 # What waits here cannot be taken back, so no more than a few batches: 1 MB is 80 ms at 100 Mbit/s.
 SEND_BUFFER = 1 << 20
-# One wake-up takes at most this many receives, or the fewer when GRO makes each of them large.
+# One wake-up takes at most this many receives, but few where GRO may make each of them large.
 BATCH_MESSAGES = 64
 BATCH_MESSAGES_LARGE = 8
-LARGE_BATCH_BYTES = 256 * 1024
+# A message that is longer on average is not one datagram, but what GRO joined.
+SINGLE_SIZE = 2048
 ARENA_SIZE = 1 << 20
 MESSAGE_SIZE = 64 * 1024
 CONTROL_SIZE = 24
@@ -162,18 +163,23 @@ class UdpSocket:
         return []
 
     def _receive_many(self) -> list[Burst]:
-        assert self._messages
+        messages = self._messages
+        assert messages
         bursts: list[Burst] = []
         known, total = self._addresses, 0
-        for name, data, size in self._messages.receive(self._descriptor, self.version, self._limit):
+        for name, data, size in messages.receive(self._descriptor, self.version, self._limit):
             address = known.get(name)
             if address is None:
                 address = self._remember(name, _parse_sockaddr(name))
             bursts.append((address, data, size))
             total += len(data)
-        # The next batch will look like this one. 64 receives of 64 KB would be 4 MB: out of the cache, and
-        # unfair.
-        self._limit = BATCH_MESSAGES if total < LARGE_BATCH_BYTES else BATCH_MESSAGES_LARGE
+        # The next batch will look like this one. 64 receives of 64 KB are 4 MB, and three times that in copies: out
+        # of the cache, and unfair.
+        count = messages.count
+        if count < BATCH_MESSAGES_LARGE or total > count * SINGLE_SIZE:
+            self._limit = BATCH_MESSAGES_LARGE
+        elif count == self._limit:
+            self._limit = BATCH_MESSAGES
         self.statistics.reads += len(bursts)
         self.statistics.read_bytes += total
         return bursts

@@ -1,8 +1,8 @@
 """The process that speaks UPnP for an edge (upnp.py): started for each job, and gone with it.
 
 An edge gives up root before that. Where its user then may not read Python's files (installed in root's home
-directory, by pipx or uv say), the process has to be started while he may, and stays: that costs 12 MB, of which
-6 are shared.
+directory, by pipx or uv say), the process has to be started while he may, and stays, unless there is no router to
+ask: that costs 12 MB, of which 6 are shared.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class UpnpProcess:
         if self._socket:
             self._socket.close()
         if self._popen:
-            self._popen.kill()
+            with suppress(PermissionError):  # just begun, and root still: it ends by itself, with its socket
+                self._popen.kill()
             self._popen.wait()
         self._socket = self._popen = None
 
