@@ -173,8 +173,8 @@ class UdpSocket:
                 address = self._remember(name, _parse_sockaddr(name))
             bursts.append((address, data, size))
             total += len(data)
-        # The next batch will look like this one. 64 receives of 64 KB are 4 MB, and three times that in copies: out
-        # of the cache, and unfair.
+        # The next batch will look like this one. 64 receives of 64 KB are 4 MB, and three times that in copies:
+        # out of the cache, and unfair.
         count = messages.count
         if count < BATCH_MESSAGES_LARGE or total > count * SINGLE_SIZE:
             self._limit = BATCH_MESSAGES_LARGE
