@@ -93,6 +93,8 @@ class Path:
     """Size of the datagram of the last probe that counts."""
 
     checks_from: float | None = None
+    held_at: float = float("-inf")
+    """When it was last said that its checks are to begin later."""
     checks_done: int = 0
     triggered_at: float = float("-inf")
     next_probe_at: float = float("inf")
@@ -131,6 +133,10 @@ class Path:
             return PATIENCE_UNKNOWN_S
         longest = PATIENCE_RTTS * max(self.rtt, self.last_rtt)
         return min(max(PATIENCE_MIN_S, longest), PATIENCE_MAX_S)
+
+    def is_held(self, now: float) -> bool:
+        """Whether its checks wait for the peer, which is to send first."""
+        return self.checks_from is not None and self.checks_from > now
 
     def describe(self) -> str:
         return f"relay {format_address(self.via[0])}" if self.relayed else f"direct {format_address(self.via[0])}"

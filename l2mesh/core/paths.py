@@ -83,8 +83,8 @@ class Change(NamedTuple):
 class Paths:
     """Told facts; asked which path is selected, which one is used beside it, what to probe, and when next.
 
-    Doors: add_direct, add_relay, remove; check, check_all, suspect, fail, refuse, accuse, too_large; established,
-    probed, replied, missed, heard, heard_aside, active; choose, due, next_at.
+    Doors: add_direct, add_relay, remove; check, hold, check_all, suspect, fail, refuse, accuse, too_large;
+    established, probed, replied, missed, heard, heard_aside, active; choose, due, next_at.
     """
 
     def __init__(self) -> None:
@@ -140,19 +140,31 @@ class Paths:
             path.checks_from, path.checks_done = now, 0
             path.next_probe_at = now
 
-    def hold(self, path: Path, until: float) -> None:
-        """Its checks begin then, not now: the peer is to send first."""
+    def hold(self, path: Path, until: float, now: float) -> None:
+        """Its checks begin then, not now: the peer, to which a call goes now, is to send first."""
+        path.held_at = now
         path.checks_from = path.next_probe_at = until
         path.checks_done = 0
 
-    def check_all(self, now: float, rechecks: int | None = None) -> None:
-        """Begin checks on every path: a call came, or something changed. `rechecks`: times since then."""
+    def _release(self, relay: Path, now: float) -> None:
+        """The relay brought an answer: of what was held when the question left, the peer has been told."""
+        for path in self.by_via.values():
+            if path.is_held(now) and relay.last_rtt <= now - path.held_at:
+                path.checks_from = None
+                self.check(path, now)
+
+    def check_all(self, now: float, rechecks: int | None = None, *, keep_held: bool = False) -> None:
+        """Begin checks on every path: a call came, or something changed. `rechecks`: times since then.
+
+        `keep_held`: but for those that wait for the peer to send first.
+        """
         self._checked_at = now
         if rechecks is not None:
             self._rechecks = rechecks
         for path in self.by_via.values():
-            path.checks_from = None
-            self.check(path, now)
+            if not (keep_held and path.is_held(now)):
+                path.checks_from = None
+                self.check(path, now)
         self._plan_recheck(now)
 
     def suspect(self, now: float) -> None:
@@ -310,6 +322,8 @@ class Paths:
         if path is None or not path.answered(transaction, now):
             return False
         self._plan(path, now, transaction[0] / 256)
+        if path is self.selected and path.relayed:
+            self._release(path, now)
         return True
 
     # ---- choice

@@ -10,7 +10,9 @@ attempts by class that follow a round which found nothing are odd (attempts.py).
 Before probes go to an outside IPv4 address an opener does: a datagram that dies on the way (low TTL), so that our
 NAT has a mapping before the peer's probe comes. A Linux router that accepts what comes unasked would else note a
 flow, and give our own datagrams to that peer another port. So whoever calls sends openers at once, its probes when
-the peer's openers must have left; whoever is called sends both at once. A LAN's addresses and IPv6 need neither.
+the peer's openers must have left, by time, or by the answer to a probe that followed the call by the same relay
+(paths.py); whoever is called sends both at once. Where two calls meet both have called. A LAN's addresses and IPv6
+need neither.
 """
 
 from __future__ import annotations
@@ -150,7 +152,7 @@ class Punching:
             path = edge.paths.add_direct(address, origin_of(candidate), now)
             if path is not None and edge.up:
                 self._open_one(edge, path, now)
-                edge.paths.hold(path, now + peers_turn_s(edge) if self._may_race(path) else now)
+                edge.paths.hold(path, now + peers_turn_s(edge) if self._may_race(path) else now, now)
 
     def established(self, edge: RemoteEdge, now: float) -> None:
         """There is a new session."""
@@ -174,9 +176,9 @@ class Punching:
         punch = edge.punch
         if call.moved or call.round != _even(punch.round):
             self._begin(edge, call.round, now, called=True)
-        else:  # our own call, and the answer to it or the peer's, met
+        else:  # our own call, and the answer to it or the peer's, met: it may not know our addresses yet
             self._open(edge, now)
-            edge.paths.check_all(now)
+            edge.paths.check_all(now, keep_held=True)
             punch.attempt_at = max(now, punch.begun_at + PLAIN_FIRST_S)
 
     def _learn(self, edge: RemoteEdge, call: Call, now: float) -> None:
@@ -304,7 +306,7 @@ class Punching:
             hold_until = now + peers_turn_s(edge)
             for path in edge.paths.by_via.values():
                 if path.valid_at is None and self._may_race(path):
-                    edge.paths.hold(path, hold_until)
+                    edge.paths.hold(path, hold_until, now)
         self._node.wake_peer(edge, now)
 
     def _end_plain(self, edge: RemoteEdge, result: Result, now: float) -> None:

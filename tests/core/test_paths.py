@@ -348,6 +348,33 @@ def test_frames_with_answers_are_not() -> None:
 # Doubt and failure.
 
 
+@pytest.mark.parametrize(("keep_held", "begins_at"), [(True, 1.5), (False, 1.0)])
+def test_a_call_that_met_ours_does_not_end_the_wait_for_the_peers_opener(
+    keep_held: bool, begins_at: float
+) -> None:
+    bench = Bench(RELAY)
+    bench.run(1.0)
+    bench.answers = only()
+    bench.paths.hold(bench.add(IPV4), 1.5, 1.0)
+    bench.paths.check_all(1.0, keep_held=keep_held)
+    bench.run(1.9)
+    assert bench.times(IPV4) == pytest.approx([begins_at + at for at in CHECK_AT_S if begins_at + at < 1.9])
+
+
+def test_an_answer_by_the_relay_to_what_followed_the_call_ends_the_wait() -> None:
+    """The peer has the call then, and its opener is on its way."""
+    bench = Bench(RELAY)
+    bench.run(1.0)
+    bench.paths.check(bench.at(RELAY), 1.0)
+    bench.run(1.01)
+    bench.paths.hold(bench.add(IPV4), 1.5, 1.01)
+    bench.run(1.2)
+    assert bench.times(IPV4) == [], "that question left before"
+    bench.paths.check(bench.at(RELAY), 1.2)
+    bench.run(1.3)
+    assert bench.times(IPV4)[0] == pytest.approx(1.2 + RTT)
+
+
 def test_a_path_that_dies_under_traffic_has_the_relay_beside_it_before_tcp_tries_twice() -> None:
     bench = Bench(RELAY, IPV4)
     bench.talk(30.0, hears=IPV4)

@@ -127,6 +127,21 @@ def test_who_calls_opens_at_once_and_probes_when_the_peer_must_have_opened(pair:
     assert ("5.77.0.1", 4000) in pair.probed
 
 
+def test_calls_that_meet_end_nobodys_wait_for_the_others_opener(pair: Pair) -> None:
+    """The peer's call may have left before it knew where we are."""
+    pair.hear(outside(1))
+    pair.run(9)
+    pair.probed.clear()
+    pair.engine.punching.changed(pair.edge, pair.now)
+    pair.node.settle()
+    pair.run(0.001)
+    pair.hear(outside(1), outside(2), number=0)
+    pair.run(0.07)
+    assert not {("5.77.0.1", 4000), ("5.77.0.2", 4000)} & set(pair.probed)
+    pair.run(0.03)
+    assert {("5.77.0.1", 4000), ("5.77.0.2", 4000)} <= set(pair.probed)
+
+
 def test_no_opener_goes_to_a_lan_to_ipv6_or_to_our_own_router(pair: Pair) -> None:
     [own, *_] = pair.engine.observed_addresses()
     pair.hear(

@@ -24,6 +24,7 @@ OTHERS_MAX = 200  # checks, openers, and what is sent from finding the way to ta
 
 PLAIN = (
     "home:home_accept",
+    "home_accept:home_accept",
     "carrier:home",
     "fast_expiry:home",
     "ipv6_firewall:ipv6_firewall",

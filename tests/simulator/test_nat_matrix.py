@@ -229,10 +229,10 @@ KIND: Final = {kind.name: kind for kind in KINDS}
 RUNS: Final = 10
 
 
-def direct_runs(a: str, b: str, within: float, every: float) -> list[float]:
-    """Of RUNS, the seconds of those that became direct in time."""
-    runs = [Pair(KIND[a], KIND[b], seed).direct_after(within, every=every) for seed in range(RUNS)]
-    return [seconds for seconds in runs if seconds is not None]
+def direct_runs(a: str, b: str, within: float, every: float, runs: int = RUNS) -> list[float]:
+    """Of so many, the seconds of those that became direct in time."""
+    took = [Pair(KIND[a], KIND[b], seed).direct_after(within, every=every) for seed in range(runs)]
+    return [seconds for seconds in took if seconds is not None]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,8 @@ def test_birthdays_meet_within_8_s_in_nine_runs_of_ten(a: str, b: str) -> None:
 def test_two_blocks_meet_in_eight_runs_of_ten(a: str, b: str) -> None:
     technique = expected(KIND[a], KIND[b])
     assert technique is Technique.BLOCKS
-    assert len(direct_runs(a, b, technique.within_s, 1.0)) >= technique.share * RUNS
+    runs = 2 * RUNS  # the largest blocks meet in 37 of 40, so 7 of 10 is no fault yet
+    assert len(direct_runs(a, b, technique.within_s, 1.0, runs)) >= technique.share * runs
 
 
 def test_ports_that_change_with_each_answer_are_not_chased_for_ever() -> None:
