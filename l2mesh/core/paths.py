@@ -12,8 +12,8 @@ its reason here.
                 came in for a quarter of a second (silence.py)
     doubted     probes had no answer (path_trust.py); or an ICMP error came; or the peer was
                 heard from an address that we did not know, or by relay while our path is direct, or says that it
-                misses our answers. It is probed at once, and frames go by the best other path too, until a probe
-                is answered
+                misses our answers. It is probed at once, and frames go by a relay too, or the best other path,
+                until a probe is answered
     failed      too many had no answer for too long, or this host refuses to send. The next best path is selected,
                 and all are checked again
 
@@ -91,7 +91,7 @@ class Paths:
         self.by_via: dict[Via, Path] = {}
         self.selected: Path | None = None
         self.beside: Path | None = None
-        """The best other path, while the selected one is in doubt."""
+        """A relay, or else the best other path, while the selected one is in doubt."""
         self.changes: deque[Change] = deque(maxlen=CHANGES_KEPT)
         self._was_selected: Path | None = None
         self._reason = ""
@@ -397,13 +397,15 @@ class Paths:
         return path.valid_at is not None and (path is self.selected or path.relayed)
 
     def _best_beside(self, now: float) -> Path | None:
+        """A relay that is kept open, if there is one: another direct path may have died with the selected one."""
         selected = self.selected
         if selected is None or selected.doubted_at is None:
             return None
+        usable = [path for path in self.by_via.values() if path is not selected and self._is_usable(path, now)]
+        kept_open = [path for path in usable if path.path_class is PathClass.RELAY]
         best: Path | None = None
-        for path in self.by_via.values():
-            usable = path is not selected and self._is_usable(path, now)
-            if usable and (best is None or better_path(path, best)):
+        for path in kept_open or usable:
+            if best is None or better_path(path, best):
                 best = path
         return best
 

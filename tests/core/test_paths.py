@@ -389,6 +389,24 @@ def test_a_path_that_dies_under_traffic_has_the_relay_beside_it_before_tcp_tries
     assert bench.paths.changes[-1].reason.startswith("no answer to ")
 
 
+def test_beside_a_direct_path_in_doubt_goes_the_relay_not_a_second_one_that_may_have_died_with_it() -> None:
+    bench = Bench(RELAY, IPV4, MOVED)
+    bench.talk(10.0, hears=IPV4)
+    assert bench.selected == IPV4
+    assert bench.at(MOVED).valid_at is not None
+    bench.answers = only(RELAY)
+    bench.talk(11.0)
+    assert bench.ways() == (IPV4, RELAY)
+
+
+def test_without_a_relay_a_second_direct_path_goes_beside_the_first() -> None:
+    bench = Bench(IPV4, MOVED)
+    bench.talk(10.0, hears=IPV4)
+    bench.answers = only()
+    bench.talk(11.0)
+    assert bench.ways() == (IPV4, MOVED)
+
+
 def test_an_idle_path_that_dies_fails_soon_after_the_probe_that_finds_it_out() -> None:
     bench = Bench(RELAY, IPV4)
     bench.run(30.0)
