@@ -66,6 +66,8 @@ class Path:
     path_class: PathClass = PathClass.RELAY
     valid_at: float | None = None
     valid_since: float | None = None
+    proven: bool = False
+    """A round trip was made on it, whenever."""
     selected_since: float | None = None
     heard_at: float = float("-inf")
 
@@ -138,6 +140,11 @@ class Path:
         """Whether its checks wait for the peer, which is to send first."""
         return self.checks_from is not None and self.checks_from > now
 
+    @property
+    def only_heard(self) -> bool:
+        """Whether nothing but datagrams, from a source that may be forged, says that the peer is there."""
+        return self.origin is Origin.PEER_REFLEXIVE and not self.proven
+
     def describe(self) -> str:
         return f"relay {format_address(self.via[0])}" if self.relayed else f"direct {format_address(self.via[0])}"
 
@@ -175,6 +182,7 @@ class Path:
             self.valid_since = now
             self.sizing.search(now)
         self.valid_at = self.heard_at = now
+        self.proven = True
         self.unanswered = 0
         self.doubted_at = None
         self.checks_from = None

@@ -32,7 +32,7 @@ from typing import Final, NamedTuple
 
 from l2mesh.core.candidates import Origin
 from l2mesh.core.path import Path, PathClass, Sent, better_path, moved_to
-from l2mesh.core.path_trust import DOUBT_AFTER_PROBES, ask_again_after, failure, is_doubtful
+from l2mesh.core.path_trust import ASK_AGAIN_S, DOUBT_AFTER_PROBES, ask_again_after, failure, is_doubtful
 from l2mesh.core.peer import Via
 from l2mesh.core.silence import NEVER, Silence
 from l2mesh.wire.address import Address
@@ -49,6 +49,8 @@ HINT_AFTER_S: Final = 1.0
 """Frames by relay, or answers that are missed, raise doubt about our path, not more often than this."""
 TRIGGER_AFTER_S: Final = 0.04
 """Datagrams on a path that is not valid make us probe it, not more often than this."""
+TRIGGERS_IN_A_ROW: Final = 8
+"""Where the peer was only heard, and so many had no answer: each second at most."""
 
 RECHECK_AFTER_S: Final = (30.0, 60.0, 120.0, 240.0, 480.0, 600.0)
 RECHECK_AFTER_REST_S: Final = 30.0
@@ -115,6 +117,8 @@ class Paths:
         path = self.by_via.get(via)
         if path is None and self._make_room():
             path = self.by_via[via] = Path(via, origin, now, path_class)
+        elif path is not None and path.origin is Origin.PEER_REFLEXIVE:
+            path.origin = origin
         return path
 
     def _make_room(self) -> bool:
@@ -156,13 +160,14 @@ class Paths:
     def check_all(self, now: float, rechecks: int | None = None, *, keep_held: bool = False) -> None:
         """Begin checks on every path: a call came, or something changed. `rechecks`: times since then.
 
-        `keep_held`: but for those that wait for the peer to send first.
+        `keep_held`: but for those that wait for the peer to send first. Where the peer was only heard, and never
+        answered, nothing begins: what is heard there next triggers a probe.
         """
         self._checked_at = now
         if rechecks is not None:
             self._rechecks = rechecks
         for path in self.by_via.values():
-            if not (keep_held and path.is_held(now)):
+            if not (path.only_heard or (keep_held and path.is_held(now))):
                 path.checks_from = None
                 self.check(path, now)
         self._plan_recheck(now)
@@ -283,7 +288,9 @@ class Paths:
         return triggered
 
     def _trigger(self, path: Path, now: float) -> bool:
-        if path.next_probe_at <= now or now - path.triggered_at < TRIGGER_AFTER_S:
+        in_vain = path.only_heard and path.unanswered >= TRIGGERS_IN_A_ROW
+        wait = ASK_AGAIN_S if in_vain else TRIGGER_AFTER_S
+        if path.next_probe_at <= now or now - path.triggered_at < wait:
             return False
         path.triggered_at = now
         path.next_probe_at = now
@@ -337,7 +344,8 @@ class Paths:
                 self._rechecks = 0
                 self.check_all(now)
         for path in self.by_via.values():
-            if path.unanswered and path is not self.selected and path.checks_from is None:
+            in_reserve = path.valid_at is not None and path is not self.selected
+            if in_reserve and path.unanswered and path.checks_from is None:
                 reason = failure(path, now)
                 if reason:
                     path.fails(reason)

@@ -305,7 +305,7 @@ class Punching:
         if not called:
             hold_until = now + peers_turn_s(edge)
             for path in edge.paths.by_via.values():
-                if path.valid_at is None and self._may_race(path):
+                if path.valid_at is None and path.checks_from is not None and self._may_race(path):
                     edge.paths.hold(path, hold_until, now)
         self._node.wake_peer(edge, now)
 

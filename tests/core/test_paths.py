@@ -24,6 +24,7 @@ from l2mesh.core.paths import (
     RECHECK_AFTER_REST_S,
     RECHECK_AFTER_S,
     TRIGGER_AFTER_S,
+    TRIGGERS_IN_A_ROW,
     Paths,
     Probe,
 )
@@ -591,6 +592,62 @@ def test_a_datagram_on_a_path_that_is_not_valid_triggers_a_probe_but_not_many() 
     bench.hear(IPV4)
     bench.run(bench.now + 1.1 * RTT)
     assert bench.selected == IPV4
+
+
+def heard_only() -> Bench:
+    """At MOVED the peer is heard, and answers nothing."""
+    bench = Bench(RELAY)
+    bench.answers = only(RELAY)
+    bench.run(20.0)
+    assert bench.paths.add_direct(MOVED[0], Origin.PEER_REFLEXIVE, bench.now)
+    return bench
+
+
+def test_where_the_peer_was_only_heard_no_round_of_checks_begins() -> None:
+    bench = heard_only()
+    bench.hear(MOVED)
+    bench.run(20.1)
+    bench.paths.check_all(bench.now)
+    bench.run(120.0)
+    assert bench.times(MOVED) == [20.0], "what was heard triggered it"
+    bench.hear(MOVED)
+    bench.run(121.0)
+    assert bench.times(MOVED)[1:] == [120.0]
+
+
+def test_checks_of_a_path_just_found_go_on_when_a_call_comes() -> None:
+    bench = heard_only()
+    bench.paths.check(bench.at(MOVED), bench.now)
+    bench.run(20.1)
+    bench.paths.check_all(bench.now)
+    bench.run(40.0)
+    assert bench.times(MOVED) == pytest.approx([20.0 + at for at in CHECK_AT_S])
+
+
+def test_where_the_peer_is_only_heard_and_never_answers_it_is_asked_ever_less() -> None:
+    bench = heard_only()
+    for tick in range(10_000):
+        bench.run(20 + tick / 1000)
+        bench.hear(MOVED)
+    asked = bench.times(MOVED)
+    assert len([at for at in asked if at < 21]) in (TRIGGERS_IN_A_ROW, TRIGGERS_IN_A_ROW + 1)
+    assert len(asked) <= TRIGGERS_IN_A_ROW + 10
+    bench.answers = only(RELAY, MOVED)
+    bench.run(32.0)
+    bench.hear(MOVED)
+    bench.run(32.1)
+    assert bench.selected == MOVED
+
+
+def test_what_proves_or_names_a_path_where_the_peer_was_only_heard_gives_it_its_checks() -> None:
+    named, proven = heard_only(), heard_only()
+    assert named.paths.add_direct(MOVED[0], Origin.SERVER_REFLEXIVE, named.now) is named.at(MOVED)
+    proven.paths.established(proven.at(MOVED), proven.now)
+    proven.paths.fail(MOVED, "for a test", proven.now)
+    for bench in (named, proven):
+        bench.paths.check_all(bench.now)
+        bench.run(40.0)
+        assert len(bench.times(MOVED)) >= len(CHECK_AT_S)
 
 
 def test_frames_by_relay_make_us_ask_whether_the_direct_path_lives() -> None:
