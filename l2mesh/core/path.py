@@ -125,8 +125,8 @@ class Path:
 
     @property
     def room(self) -> int:
-        """Bytes of plaintext in one datagram."""
-        return self.size - self.overhead
+        """Bytes of plaintext that one datagram with frames is to have."""
+        return self.sizing.safe_size - self.overhead
 
     @property
     def patience(self) -> float:

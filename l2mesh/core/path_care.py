@@ -4,6 +4,7 @@ and calls, by which new paths come about, are punching.py's.
 up         both ends send a Call with their candidates and check; the best path that answers is selected
 moved      addresses or routes changed at one end, or it slept: a Call says so by what way is left, mostly the
            relay, and both ends go back to the relay and check again
+traffic    probes as large as the datagrams that go out say whether those arrive (path_size.py)
 in doubt   answers are missing, or an error came: frames go by the best other path too. Where that is a supernode's
            relay, it is asked at once whether it hears us: whatever broke the path may have closed our NAT to it
 relayed    now and then, and after a rest, both ends are told to try again
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from l2mesh.core.candidates import Origin
 from l2mesh.core.events import Event, PathChanged
+from l2mesh.core.paths import Probe
 from l2mesh.core.send_errors import Effect
+from l2mesh.core.silence import NEVER
 
 if TYPE_CHECKING:
     from l2mesh.core.path import Path
@@ -130,15 +133,33 @@ class PathCare:
             return None
         if now >= paths.recheck_at:
             self._punching.retry(edge, now)
-        for probe in paths.due(now, edge.tx_bytes):
+        self._look_at_size(edge, now)
+        for probe in [*paths.due(now, edge.tx_bytes), *self._confirming(edge, now)]:
             path = probe.path
             transaction = self._node.send_probe(edge, path.via, now, probe.size, path.unanswered)
             paths.probed(probe, transaction, now)
-            self._ask_relay(path, now)
+            if probe.counts:
+                self._ask_relay(path, now)
         self.choose(edge, now)
-        return min(self._punching.turn(edge, now), paths.next_at())
+        overdue_at = paths.selected.sizing.overdue_at if paths.selected is not None else NEVER
+        return min(self._punching.turn(edge, now), paths.next_at(), overdue_at)
 
     # ---- details
+
+    def _look_at_size(self, edge: RemoteEdge, now: float) -> None:
+        """An answer to a probe of full size is overdue: ask by a small one and a large one at once."""
+        selected = edge.paths.selected
+        if selected is not None and now >= selected.sizing.overdue_at:
+            selected.sizing.doubt()
+            selected.next_probe_at = min(selected.next_probe_at, now)
+
+    def _confirming(self, edge: RemoteEdge, now: float) -> list[Probe]:
+        """The probe of full size, if one is due."""
+        selected = edge.paths.selected
+        if selected is None or selected.checks_from is not None:
+            return []
+        size = selected.sizing.confirm(edge.tx_bytes, selected.patience, now)
+        return [Probe(selected, size - selected.overhead, counts=False)] if size is not None else []
 
     def _ask_relay(self, path: Path, now: float) -> None:
         """Where our NAT forgot us the relay cannot reach us, nor does it know us, before we speak to it."""

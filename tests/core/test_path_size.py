@@ -10,6 +10,8 @@ import pytest
 from l2mesh.core.path_size import (
     BASE_SIZE,
     BLACK_HOLE_ROUNDS,
+    CONFIRM_AFTER_DATAGRAMS,
+    CONFIRM_EVERY_S,
     LEAST_SIZE,
     ROUNDS_FOR_A_LOST_ONE,
     ROUNDS_MAX,
@@ -131,6 +133,44 @@ def test_one_answer_ends_the_doubt() -> None:
     size.answered(1472, 0.0)
     assert size.round(0.0) is None
     assert size.size == 1472
+
+
+def test_while_much_is_sent_probes_of_this_size_confirm_it() -> None:
+    size = found(4, 1500)
+    enough = CONFIRM_AFTER_DATAGRAMS * 1472
+    assert size.confirm(enough - 1, 0.1, 10.0) is None
+    assert size.confirm(enough, 0.1, 10.0) == 1472
+    assert size.overdue_at == 10.1
+    size.answered(1472, 10.05)
+    assert size.overdue_at == float("inf")
+    assert size.confirm(3 * enough, 0.1, 10.05) is None, "it is too soon"
+    assert size.confirm(2 * enough - 1, 0.1, 11.0) is None, "too little was sent since"
+    assert size.confirm(3 * enough, 0.1, 10.0 + CONFIRM_EVERY_S) == 1472
+    size.doubt()
+    assert size.overdue_at == float("inf")
+    assert size.confirm(9 * enough, 0.1, 20.0) is None, "the rounds ask"
+
+
+def test_while_in_doubt_frames_are_cut_small() -> None:
+    size = found(4, 1500)
+    assert size.safe_size == 1472
+    size.doubt()
+    assert (size.size, size.safe_size) == (1472, BASE_SIZE)
+    size.answered(SMALL, 0.0)
+    assert size.safe_size == BASE_SIZE
+    size.answered(1472, 0.0)
+    assert size.safe_size == 1472
+
+
+def test_the_base_is_given_up_after_one_round_in_vain() -> None:
+    size = found(4, BASE_SIZE)
+    assert size.doubted
+    size.round(0.0)
+    assert size.safe_size == BASE_SIZE
+    size.round(0.1)
+    assert size.safe_size == LEAST_SIZE
+    size.answered(BASE_SIZE, 0.2)
+    assert size.safe_size == BASE_SIZE
 
 
 def test_a_small_one_that_is_lost_makes_it_last_longer() -> None:

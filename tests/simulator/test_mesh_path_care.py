@@ -301,6 +301,34 @@ def test_a_black_hole_stops_no_stream_for_5_s(mtu: int, both: bool) -> None:
     assert path.size == 1472
 
 
+@pytest.mark.parametrize("phase", range(6))
+def test_a_black_hole_in_which_small_frames_are_answered_is_noticed_at_once(phase: int) -> None:
+    """As with TCP, whose bursts have small ends: nobody falls silent."""
+    mesh = mesh_of(10, HOME, HOME)
+    one, other = mesh.edges["a"], mesh.edges["b"]
+    large = frame(mac_of("b"), mac_of("a"), bytes(1400))
+    small, answer = frame(mac_of("b"), mac_of("a"), b"end"), frame(mac_of("a"), mac_of("b"), b"ack")
+
+    def talk(seconds: float) -> None:
+        until = mesh.world.now + seconds
+        while mesh.world.now < until:
+            one.send_frames([large])
+            one.send_frames([small])
+            other.send_frames([answer])
+            mesh.world.run(0.02)
+
+    talk(4 + phase / 2)
+    changed_at = mesh.world.now
+    hole = Link(delay=0.01, mtu=1280)
+    mesh.world.internet.set_link(site(mesh, "a"), site(mesh, "b"), hole)
+    talk(3)
+    arrived_at = [at for at, got in zip(other.delivered_at, other.frames, strict=True) if got == large]
+    assert min(at for at in arrived_at if at > changed_at + 0.03) - changed_at < 0.6
+    path = remote(mesh, "a", "b").paths.selected
+    assert path is not None
+    assert path.size == BASE_SIZE
+
+
 @pytest.mark.parametrize("loss", [0.01, 0.05, 0.2])
 @pytest.mark.parametrize("seed", range(2))
 def test_a_lossy_path_neither_flaps_nor_shrinks(seed: int, loss: float) -> None:
