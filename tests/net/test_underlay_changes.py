@@ -30,6 +30,7 @@ TOLD["block"] = Story("block", (replace(BLOCK, watch_s=BRIEF_S),))
         "block",
         "supernode_killed",
         "relay_killed",
+        "black_hole",
         "black_hole_from_start",
     ],
 )

@@ -35,7 +35,9 @@ def say(line: str) -> None:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--only", metavar="KIND,…", help="Pairs of these kinds; A:B is that pair, a place is itself.")
 @click.option("--quick", is_flag=True, help="A few telling kinds.")
-@click.option("--runs", type=click.IntRange(1), default=1, help="Of each pair that meets by chance. [1]")
+@click.option(
+    "--runs", type=click.IntRange(1), default=1, help="Of each pair that meets by chance, of each change. [1]"
+)
 @click.option("--jobs", type=click.IntRange(1, 8), default=JOBS, help=f"Pairs at a time. [{JOBS}]")
 @click.option(
     "--patience", type=click.FloatRange(1), help="Seconds a pair is watched for. [by what it is promised]"
@@ -75,7 +77,7 @@ def main(
     words = tuple(only.split(",")) if only else ()
     try:
         if run_changes:
-            stories = changes.chosen(words)
+            stories = changes.chosen(words) * runs
         else:
             pairs = matrix.chosen(words) if words else matrix.all_pairs(kinds.QUICK if quick else kinds.KINDS)
     except KeyError as error:
