@@ -83,7 +83,13 @@ class Running:
     spray: int = 0
     sent: int = 0
     """Of that spray."""
+    scattered: int = 0
+    """Sent to ports in no order, by the attempts before it too, if it continues them."""
     checked: set[Via] = field(default_factory=set)
+
+    @property
+    def all_sent(self) -> bool:
+        return self.spray >= len(self.plan.sprays)
 
 
 class Punch:
@@ -117,6 +123,9 @@ class Punch:
         self.heard_at = float("-inf")
         """The peer's last call for an attempt by class."""
         self.running: Running | None = None
+        self.before: Running | None = None
+        """The attempt that ended, as long as what it opened is of use to the next one."""
+        self.useful_until = float("-inf")
         self.record: Attempt | None = None
         """Of the attempt by class that is called for, or under way."""
         self.numbers: list[int] = []

@@ -15,8 +15,13 @@ searches: so no probe comes to a router that did not send there first. One that 
 Linux router accepts what comes unasked: it notes a flow, and gives our own datagram, should it come later, another
 port. Only when the search is done do the side sockets send real probes, for a NAT further away than openers live.
 
+What an opener or a probe opened stays open for a while, for Linux half a minute. So the second attempt on two
+blocks follows the first at once, from the same sockets: each new datagram may meet what all those of the peer have
+opened so far. No pair of socket and port is tried twice: it would leave by the same outside port again.
+
 Chances, with P ports to guess, n datagrams of one side and m of the other: a birthday fails with (1 - n/P)^m, 240
-sockets against 2048 of 64512 ports 1 in 2000; two blocks of P ports fail with exp(-nm/P^2).
+sockets against 2048 of 64512 ports 1 in 2000; two blocks of P ports fail with exp(-nm/P^2). Blocks of 2048
+and 2048 datagrams a side: nm/P^2 is 7/8 after the first attempt, whose halves overlap, and 4 after the second.
 """
 
 from __future__ import annotations
@@ -119,6 +124,8 @@ class Plan:
     kind: Kind
     sprays: tuple[Spray, ...] = ()
     lasts_s: float = 0.0
+    continues: bool = False
+    """The next attempt is to follow at once: it profits by what this one opened."""
 
     @property
     def sockets(self) -> int:
@@ -207,8 +214,8 @@ def plan(ours: NatReport, theirs: NatReport, *, first: bool, number: int) -> Pla
     return Plan(kind)
 
 
-def _made(kind: Kind, ours: tuple[Spray, ...], theirs: tuple[Spray, ...]) -> Plan:
-    return Plan(kind, ours, max(spray.ends_s for spray in ours + theirs) + LINGER_S)
+def _made(kind: Kind, ours: tuple[Spray, ...], theirs: tuple[Spray, ...], *, continues: bool = False) -> Plan:
+    return Plan(kind, ours, max(spray.ends_s for spray in ours + theirs) + LINGER_S, continues)
 
 
 def _prediction(opens: bool) -> Plan:
@@ -243,26 +250,37 @@ def _birthday(dependent: Side, *, opens: bool) -> Plan:
 
 
 def _blocks(our_ports: int, their_ports: int, first: bool, number: int) -> Plan:
-    """By turns: one opens and the other probes; the other way round; both probe, should openers die too soon."""
+    """By turns: one opens and the other probes; both probe, should openers die too soon; the other one opens.
+
+    Who probes begins when half of the openers are sent. An eighth of the pairs has its opener too late so, but the
+    time is saved in which what was opened first would be forgotten.
+    """
     packets = min(PACKETS_MAX, isqrt(BLOCKS_MEETINGS * our_ports * their_ports))
     opening = Spray(Aim.ANY, packets, BLOCK_SOCKETS, opener=True)
-    probes = Spray(Aim.ANY, packets, BLOCK_SOCKETS, after_s=opening.ends_s)
+    probes = Spray(Aim.ANY, packets, BLOCK_SOCKETS, after_s=opening.ends_s / 2)
     at_once = Spray(Aim.ANY, packets, BLOCK_SOCKETS)
     turn = number % 3
-    if turn == 2:
+    if turn == 1:
         return _made(Kind.BLOCKS, (at_once,), (at_once,))
     we_open = first == (turn == 0)
     ours, theirs = (opening, probes) if we_open else (probes, opening)
-    return _made(Kind.BLOCKS, (ours,), (theirs,))
+    return _made(Kind.BLOCKS, (ours,), (theirs,), continues=turn == 0)
 
 
 # The ports of a spray.
 
 
 def ports_of(kind: Kind, theirs: NatReport) -> tuple[int, int]:
-    """The first and the last one that the other side may have, for Aim.ANY."""
+    """The first and the last one that the other side may have, for Aim.ANY.
+
+    Of an estimated block, the middle half: it lies in the true one, be the estimate off by a quarter. For each
+    datagram any port of the block is as good as any other, and one outside is wasted.
+    """
     side = side_of(theirs)
-    return side.search if kind is Kind.BIRTHDAY else (side.allocation.low, side.allocation.high)
+    if kind is Kind.BIRTHDAY:
+        return side.search
+    low, margin = side.allocation.low, side.ports // 4
+    return low + margin, side.allocation.high - margin
 
 
 def predicted_ports(allocation: Allocation, count: int, *, shifted: bool) -> list[int]:

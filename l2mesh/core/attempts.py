@@ -6,7 +6,7 @@
     CALLING   a Call with an odd round says "now": it begins when both ends have said so
     RUNNING   sprays, as planned; a direct path ends it, or time does
 
-    IDLE -> QUEUED -> (SAMPLING) -> CALLING -> RUNNING -> IDLE
+    IDLE -> QUEUED -> (SAMPLING) -> CALLING -> RUNNING -> IDLE, or QUEUED again, where the next one profits by it
                                       '-> IDLE   the peer has nothing to say
 
 The bounds: PACKETS_PER_SECOND in all and PACKETS_MAX for each attempt (attempt_plan.py); TRIES_MAX attempts until
@@ -48,9 +48,10 @@ if TYPE_CHECKING:
     from l2mesh.core.remote_edge import RemoteEdge
     from l2mesh.wire.control import NatReport
 
-TRIES_MAX: Final = {Kind.PREDICTION: 6, Kind.BIRTHDAY: 1, Kind.BLOCKS: 3}
-"""What 2048 datagrams of a birthday did not find, 2048 more will not. Two blocks of 2048 meet in two attempts of
-three, so in 19 of 20 after three. A prediction is cheap."""
+TRIES_MAX: Final = {Kind.PREDICTION: 6, Kind.BIRTHDAY: 1, Kind.BLOCKS: 4}
+"""What 2048 datagrams of a birthday did not find, 2048 more will not. Two blocks of 2048 meet in two attempts 97
+times in 100; where each mapping takes a port of its own, the second finds none left, and the others are needed. A
+prediction is cheap."""
 SAMPLE_WITHIN_S: Final = 0.5
 CALL_AGAIN_S: Final = 0.5
 CALL_PATIENCE_S: Final = 2.5
@@ -58,6 +59,8 @@ CALL_PATIENCE_S: Final = 2.5
 HEARD_FOR_S: Final = 0.6
 """A peer that waits repeats its call within this time."""
 ANSWER_AGAIN_S: Final = 0.3
+USEFUL_FOR_S: Final = 10.0
+"""What an attempt opened is worth keeping the sockets for: the next one is to begin in this time."""
 SIDE_PATH_KEPT_S: Final = 30.0
 """A path by a side socket that is not the selected one, after anything was heard there: the peer may use it."""
 
@@ -166,8 +169,8 @@ class Attempts:
         elif punch.step is Step.RUNNING and round_ == punch.round:
             if now - punch.called_at >= ANSWER_AGAIN_S:
                 self._tell(edge, now)
-        elif punch.step is Step.RUNNING and round_ > punch.round:
-            self.stop(edge, Result.STOPPED, now)
+        elif punch.running is not None and round_ > punch.round:
+            self.stop(edge, Result.NO_ANSWER if punch.running.all_sent else Result.STOPPED, now, keep=True)
             self.begin(edge, now)
         else:
             self.begin(edge, now)
@@ -181,9 +184,13 @@ class Attempts:
         """There is a direct path."""
         self.stop(edge, Result.DIRECT, now)
 
-    def stop(self, edge: RemoteEdge, result: Result, now: float) -> None:
-        """Whatever is under way with this peer ends."""
+    def stop(self, edge: RemoteEdge, result: Result, now: float, *, keep: bool = False) -> None:
+        """Whatever is under way with this peer ends. `keep`: what it opened, for the next one."""
         punch = edge.punch
+        running = punch.running
+        keep = keep and running is not None and running.plan.kind is Kind.BLOCKS
+        punch.before = running if keep else None
+        punch.useful_until = now + USEFUL_FOR_S
         if punch.record is not None:
             punch.record.end(result, now)
         punch.record = punch.running = None
@@ -234,7 +241,10 @@ class Attempts:
         self._check_new_paths(edge, running, now)
         ends_at = running.began_at + running.plan.lasts_s + running.probes_wait_s
         if now >= ends_at:
-            self.stop(edge, Result.NO_ANSWER, now)
+            overtaken = edge.punch.round % 2 == 0  # by a round of checks, which found nothing
+            self.stop(edge, Result.NO_ANSWER, now, keep=True)
+            if running.plan.continues or overtaken:
+                self.begin(edge, now)
             return now
         while running.spray < len(running.plan.sprays):
             spray = running.plan.sprays[running.spray]
@@ -296,16 +306,31 @@ class Attempts:
         if target is None or not allowed:
             self.stop(edge, Result.STOPPED, now)
             return
-        punch.numbers += self._numbers.take(ours.sockets, now)
+        before = self._continued(edge, ours, target, now)
+        if before is None:
+            punch.numbers += self._numbers.take(ours.sockets, now)
+        numbers = list(punch.numbers) if before is None else before.numbers
+        ports = self._ports(edge, ours) if before is None else before.ports
         if punch.record is not None:
             punch.record.kind, punch.record.round = ours.kind, punch.round
             punch.record.side_sockets = len(punch.numbers)
         punch.tries[ours.kind] = punch.tries.get(ours.kind, 0) + 1
         punch.step, punch.until, punch.call_at = Step.RUNNING, float("inf"), float("inf")
         wait_s = peers_turn_s(edge) if answering else 0.0
-        ports = self._ports(edge, ours)
-        punch.running = Running(ours, target, list(punch.numbers), ports, now, wait_s)
+        punch.running = Running(ours, target, numbers, ports, now, wait_s)
+        punch.running.scattered = 0 if before is None else before.scattered
         self._node.wake_peer(edge, now)
+
+    def _continued(self, edge: RemoteEdge, ours: Plan, target: Address, now: float) -> Running | None:
+        """The attempt before this one, if its sockets are to be used again, and its ports gone on with."""
+        punch = edge.punch
+        before, punch.before = punch.before, None
+        if before is None:
+            return None
+        if now < punch.useful_until and before.target == target and before.plan.kind is ours.kind:
+            return before
+        self._close_unused(edge, now)
+        return None
 
     def _ports(self, edge: RemoteEdge, ours: Plan) -> list[int]:
         """Of the peer's, in the order in which they are to be tried."""
@@ -331,9 +356,11 @@ class Attempts:
             if spray.aim is Aim.REFLEXIVE:
                 packets = min(packets, len(running.numbers))
         for _ in range(self._pace.take(packets - running.sent, now)):
-            if not self._send_one(edge, running, spray, running.sent, now):
+            index = running.scattered if spray.aim is Aim.ANY else running.sent
+            if not self._send_one(edge, running, spray, index, now):
                 break  # that host gets enough from us in this second: later
             running.sent += 1
+            running.scattered += spray.aim is Aim.ANY
         return running.sent >= packets
 
     def _send_one(self, edge: RemoteEdge, running: Running, spray: Spray, index: int, now: float) -> bool:
@@ -375,12 +402,15 @@ class Attempts:
                 edge.paths.remove(via)
             else:
                 look_at = min(look_at, kept_until)
+        if edge.punch.before is not None and now < edge.punch.useful_until:
+            return min(look_at, edge.punch.useful_until)
+        edge.punch.before = None
         self._close_unused(edge, now)
         return look_at
 
     def _close_unused(self, edge: RemoteEdge, now: float) -> None:
         numbers = edge.punch.numbers
-        if not numbers:
+        if not numbers or edge.punch.before is not None:
             return
         used = {socket_number(via[0]) for via in edge.paths.by_via}
         unused = [number for number in numbers if number not in used]

@@ -27,8 +27,8 @@ BURST: Final = 1024.0
 """A round of checks is a dozen datagrams for each candidate: eighty peers behind one address from which none has
 answered."""
 REFILL_PER_SECOND: Final = 4.0
-SPRAYS_BURST: Final = 3.0 * PACKETS_MAX
-"""Three attempts on two blocks, or on three peers behind one NAT. The first that is found ends the counting."""
+SPRAYS_BURST: Final = 4.0 * PACKETS_MAX
+"""Four attempts on two blocks, or on three peers behind one NAT. The first that is found ends the counting."""
 SPRAYS_REFILL_PER_SECOND: Final = PACKETS_MAX / 600.0
 INITIATION_COST: Final = 4.0
 """It is ten times as large as a probe, but rare."""

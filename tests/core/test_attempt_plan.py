@@ -162,7 +162,12 @@ def test_where_the_block_may_be_another_one_towards_us_all_ports_are_searched(ma
     assert (search, opening) == both(HOME, RANDOM)
     assert ports_of(search.kind, theirs) == (PORTS_LOW, PORTS_HIGH)
     assert ports_of(Kind.BIRTHDAY, block(512)) == (20_000, 20_511)
-    assert ports_of(Kind.BLOCKS, theirs) == (20_480, 22_527)
+
+
+def test_of_two_blocks_the_middle_of_the_estimate_is_searched() -> None:
+    assert ports_of(Kind.BLOCKS, block(2048)) == (20_512, 21_535)
+    assert ports_of(Kind.BLOCKS, block(512)) == (20_128, 20_383)
+    assert ports_of(Kind.BLOCKS, block(1)) == (20_000, 20_000)
 
 
 def test_a_prediction_is_eight_ports_repeated() -> None:
@@ -177,11 +182,12 @@ def test_a_prediction_is_eight_ports_repeated() -> None:
 
 def test_two_blocks_take_turns() -> None:
     roles = [tuple(opens(made) for made in both(block(2048), block(2048), number)) for number in range(4)]
-    assert roles == [(True, False), (False, True), (False, False), (True, False)]
+    assert roles == [(True, False), (False, False), (False, True), (True, False)]
+    assert [both(block(2048), block(2048), number)[0].continues for number in range(3)] == [True, False, False]
     one, other = both(block(2048), block(2048), 0)
-    assert other.sprays[0].after_s == one.sprays[0].ends_s
+    assert other.sprays[0].after_s == one.sprays[0].ends_s / 2
     assert one.sprays[0].packets == other.sprays[0].packets == PACKETS_MAX
-    at_once, too = both(block(2048), block(2048), 2)
+    at_once, too = both(block(2048), block(2048), 1)
     assert at_once.sprays[0].after_s == too.sprays[0].after_s == 0
     assert both(block(512), block(512))[0].packets == 1024, "four meetings are to be expected"
 

@@ -276,9 +276,44 @@ def test_two_blocks_meet_at_the_first_attempt(nat: Nat) -> None:
     assert sum(seconds is not None for seconds in took) >= 4, took
 
 
-def test_two_blocks_of_2048_meet_in_three_attempts() -> None:
-    took = [until_direct(mesh_of(seed, in_block(2048), in_block(2048)), within=120) for seed in range(10)]
+@pytest.mark.parametrize("low", [20 * 1024, 20_000])
+def test_two_blocks_of_2048_meet_in_two_attempts(low: int) -> None:
+    """The second one begins at once, and profits by what the first one opened. Blocks begin anywhere."""
+    nat = replace(in_block(2048), block=(low, low + 2047))
+    took = [until_direct(mesh_of(seed, nat, nat), within=33) for seed in range(12)]
+    assert sum(seconds is not None for seconds in took) >= 11, took
+
+
+def test_two_blocks_of_routers_that_accept_meet_too() -> None:
+    nat = accepting(in_block(2048))
+    took = [until_direct(mesh_of(seed, nat, nat), within=60) for seed in range(10)]
     assert sum(seconds is not None for seconds in took) >= 8, took
+
+
+def test_two_blocks_try_no_pair_of_socket_and_port_twice_and_let_go_of_all_sockets() -> None:
+    mesh = mesh_of(9, in_block(2048), in_block(2048))
+    separate(mesh, "a", "b")
+    node = mesh.edges["a"]
+    engine = node.engine
+    tried: Counter[object] = Counter()
+    send_probe, send_opener = engine.send_probe, engine.send_opener
+
+    def probe(peer: Peer, via: Via, *arguments: Any, spray: bool = False, **named: Any) -> bytes:
+        sent = send_probe(peer, via, *arguments, spray=spray, **named)
+        tried.update([via[0]] if sent and spray else [])
+        return sent
+
+    def opener(peer: Peer, address: Any, *arguments: Any, spray: bool = False, **named: Any) -> bool:
+        sent = send_opener(peer, address, *arguments, spray=spray, **named)
+        tried.update([address] if sent and spray else [])
+        return sent
+
+    engine.send_probe, engine.send_opener = probe, opener  # type: ignore[method-assign]
+    mesh.world.run(80)
+    assert len(attempts_of(mesh, "a", "b", Kind.BLOCKS)) == 3
+    assert len(tried) == 3 * PACKETS_MAX
+    assert set(tried.values()) == {1}
+    assert not node.side_ports
 
 
 # ---- what it costs, and what ends it
@@ -297,7 +332,7 @@ PLAIN_PACKETS = 30
     ("nats", "attempts"),
     [
         ((SYMMETRIC, HOME), {Kind.BIRTHDAY: 1}),
-        ((in_block(2048), in_block(2048)), {Kind.BLOCKS: 3}),
+        ((in_block(2048), in_block(2048)), {Kind.BLOCKS: 4}),
         ((COUNTING, HOME), {Kind.PREDICTION: 6}),
         ((SYMMETRIC, SYMMETRIC), {}),
         ((SYMMETRIC, COUNTING), {}),

@@ -106,8 +106,8 @@ class Technique(Enum):
     PLAIN = (1.0, 1.0)
     PREDICTION = (3.0, 1.0)
     BIRTHDAY = (8.0, 0.9)
-    BLOCKS = (120.0, 0.8)
-    """The issue sets no time: this is three attempts by the retry schedule."""
+    BLOCKS = (60.0, 0.8)
+    """The issue sets no time: this is three attempts, the first two one after the other."""
     NONE = (60.0, 0.0)
 
     def __init__(self, within_s: float, share: float) -> None:
