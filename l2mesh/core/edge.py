@@ -35,12 +35,13 @@ from l2mesh.core.node import Node
 from l2mesh.core.path_care import PathCare
 from l2mesh.core.path_trust import FAIL_AFTER_S
 from l2mesh.core.peer import Identity, Peer, Role, Via
+from l2mesh.core.plain_run import PlainArea
 from l2mesh.core.punching import BINDING_INDICATION, Punching
 from l2mesh.core.reach import Reach, RelayPolicy
 from l2mesh.core.remote_edge import RemoteEdge
 from l2mesh.core.rendezvous import Rendezvous
 from l2mesh.core.send_errors import SendErrors
-from l2mesh.core.session import REJECT_AFTER_S
+from l2mesh.core.session import REJECT_AFTER_S, Plain
 from l2mesh.core.session_node import Surroundings
 from l2mesh.core.strangers import INITIATION_COST, Strangers
 from l2mesh.core.supernode_link import SupernodeLink
@@ -156,7 +157,8 @@ class EdgeEngine(Node[Peer]):
         self._sweep_at = now + SWEEP_EVERY_S
         self._early: list[bytes] = []
         self._early_until = now + EARLY_S
-        self._inbox: dict[RemoteEdge, list[bytes]] = {}
+        self._inbox: dict[RemoteEdge, list[Plain]] = {}
+        self._plain_area = PlainArea()
         self._deliveries: list[Delivery] = []
         self._pings: dict[bytes, tuple[RemoteEdge, float]] = {}
 
@@ -301,7 +303,7 @@ class EdgeEngine(Node[Peer]):
 
     # ---- plaintexts in
 
-    def _receive_plaintexts(self, peer: Peer, plaintexts: list[bytes], via: Via, now: float) -> None:
+    def _receive_plaintexts(self, peer: Peer, plaintexts: list[Plain], via: Via, now: float) -> None:
         if isinstance(peer, RemoteEdge):
             if not peer.paths.heard(via, now) and not self.care.heard_elsewhere(peer, via, now):
                 self.drops.count(DropReason.NOT_RELAYED, len(plaintexts))
@@ -317,7 +319,7 @@ class EdgeEngine(Node[Peer]):
             if len(frames) == len(plaintexts):
                 return
         for plain in plaintexts:
-            if plain[0] >= Kind.CONTROL:
+            if isinstance(plain, bytes) and plain[0] >= Kind.CONTROL:
                 self._receive_message(peer, plain, via, now)
 
     def _end_of_batch(self, now: float) -> None:

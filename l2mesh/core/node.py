@@ -27,7 +27,8 @@ from typing import Final
 from l2mesh.core.drops import DropReason
 from l2mesh.core.events import Event
 from l2mesh.core.peer import Identity, Via
-from l2mesh.core.session import REJECT_AFTER_S
+from l2mesh.core.plain_run import PlainArea
+from l2mesh.core.session import REJECT_AFTER_S, Plain
 from l2mesh.core.session_node import P, SessionNode, Surroundings, Train
 from l2mesh.wire.address import Address
 from l2mesh.wire.control import Control, parse_control
@@ -57,6 +58,8 @@ class Node(SessionNode[P]):
         super().__init__(identity, surroundings, now, initiations_per_second=initiations_per_second)
         self.local_hosts: list[str] = []
         self.local_ports: dict[int, int] = {}
+        self._plain_area: PlainArea | None = None
+        """A subclass that takes runs of segments makes one."""
         self._taken = True
         self._events: list[Event] = []
         self._openers: list[Opener] = []
@@ -68,6 +71,8 @@ class Node(SessionNode[P]):
     def receive_datagrams(self, bursts: Iterable[Burst], now: float) -> None:
         """A batch of what UDP brought: (source, datagrams, size of each)."""
         self._begin(now)
+        if self._plain_area is not None:
+            self._plain_area.reset()
         for source, data, size in bursts:
             if len(data):
                 self._receive_burst(source, data, size, now)
@@ -130,7 +135,7 @@ class Node(SessionNode[P]):
     # ---- what a subclass decides
 
     @abstractmethod
-    def _receive_plaintexts(self, peer: P, plaintexts: list[bytes], via: Via, now: float) -> None:
+    def _receive_plaintexts(self, peer: P, plaintexts: list[Plain], via: Via, now: float) -> None:
         """Genuine plaintexts of a peer, in order, none empty. Hot."""
 
     @abstractmethod
@@ -208,7 +213,7 @@ class Node(SessionNode[P]):
         if now - keypair.created_at >= REJECT_AFTER_S:
             self.drops.count(DropReason.EXPIRED_KEY)
             return end
-        plaintexts, next_offset = keypair.open(data, offset, size, skip, self.drops)
+        plaintexts, next_offset = keypair.open(data, offset, size, skip, self.drops, self._plain_area)
         if plaintexts:
             peer: P = keypair.peer  # type: ignore[assignment]  # made by us, for our peers
             peer.last_received_at = now

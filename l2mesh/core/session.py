@@ -25,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 
 from l2mesh.core.arena import ARENA_BUFFER_SIZE, SLOTS_FROM, Arena
 from l2mesh.core.drops import DropReason, Drops
+from l2mesh.core.plain_run import PlainArea, PlainRun, expanded
 from l2mesh.crypto.aead import Suite, cipher
 from l2mesh.crypto.replay import ReplayWindow
 from l2mesh.wire.outer import DATA_HEADER_SIZE, DATA_OVERHEAD, DATA_WORD, TAG_SIZE, Buffer, Outer, data_header
@@ -46,6 +47,9 @@ TRAIN_DATAGRAMS_MAX: Final = 64
 RUN_MIN: Final = 4
 """Datagrams in a run for which it pays to read all headers at once."""
 
+Plain = bytes | PlainRun
+"""One plaintext, or many of equal size."""
+
 _pack_header = data_header.pack_into
 _unpack_header = data_header.unpack_from
 
@@ -62,6 +66,7 @@ class Keypair:
 
     __slots__ = (
         "_decrypt",
+        "_decrypt_into",
         "_encrypt_into",
         "_window",
         "created_at",
@@ -88,7 +93,9 @@ class Keypair:
         self.peer = peer
         self.suite = suite
         self._encrypt_into = cipher(suite, send_key).encrypt_into
-        self._decrypt = cipher(suite, receive_key).decrypt
+        receiving = cipher(suite, receive_key)
+        self._decrypt = receiving.decrypt
+        self._decrypt_into = receiving.decrypt_into
         self._window = ReplayWindow()
         self.local_index = local_index
         self.remote_index = remote_index
@@ -149,22 +156,30 @@ class Keypair:
         self.send_counter = counter
         return trains
 
-    def open(self, data: memoryview, offset: int, size: int, skip: int, drops: Drops) -> tuple[list[bytes], int]:
+    def open(
+        self,
+        data: memoryview,
+        offset: int,
+        size: int,
+        skip: int,
+        drops: Drops,
+        plain_area: PlainArea | None = None,
+    ) -> tuple[list[Plain], int]:
         """Open a run of datagrams of this keypair in `data`, from `offset` on. Hot.
 
         The datagrams are `size` bytes each (the last may be shorter) and begin with `skip` bytes of relay
         header. Returns the plaintexts of those that are genuine and new, and the offset of the first datagram
-        that is for someone else. The replay window moves only after authentication, and at once for a run of
-        consecutive counters.
+        that is for someone else. With `plain_area`, many segments may come as one run that lies there. The replay
+        window moves only after authentication, and at once for a run of consecutive counters.
         """
         decrypt = self._decrypt
         local_index = self.local_index
         length = len(data)
-        plaintexts: list[bytes] = []
+        plaintexts: list[Plain] = []
         counters: list[int] = []
         if length - offset >= RUN_MIN * size and skip + DATA_OVERHEAD <= size:
-            plaintexts, counters = self._open_run(data, offset, size, skip)
-            offset += len(plaintexts) * size
+            plaintexts, counters = self._open_run(data, offset, size, skip, plain_area)
+            offset += len(counters) * size
         while offset < length:
             header = offset + skip
             end = min(offset + size, length)
@@ -185,7 +200,9 @@ class Keypair:
             counters.append(counter)
         return self._without_replays(plaintexts, counters, drops), offset
 
-    def _open_run(self, data: memoryview, offset: int, size: int, skip: int) -> tuple[list[bytes], list[int]]:
+    def _open_run(
+        self, data: memoryview, offset: int, size: int, skip: int, plain_area: PlainArea | None
+    ) -> tuple[list[Plain], list[int]]:
         """The plaintexts and counters of all datagrams of full size, if each of them is ours and genuine. Hot.
 
         Else none: then they are looked at one by one.
@@ -200,9 +217,13 @@ class Keypair:
         pieces = area.pieces(data[offset:], count, size, skip) if isinstance(area, ReceiveArea) else None
         nonce, body, end = 4, DATA_HEADER_SIZE, size - skip
         try:
+            if pieces is not None and plain_area is not None:
+                opened = plain_area.open(self._decrypt_into, pieces, end - body - TAG_SIZE)
+                if opened is not None:
+                    return opened, list(words[2::3])
             if pieces is not None:
                 return [decrypt(nonce_, sealed, None) for nonce_, sealed in pieces], list(words[2::3])
-            plaintexts = [
+            plaintexts: list[Plain] = [
                 decrypt(data[at + nonce : at + body], data[at + body : at + end], None)
                 for at in range(first, first + count * size, size)
             ]
@@ -210,7 +231,7 @@ class Keypair:
             return [], []
         return plaintexts, list(words[2::3])
 
-    def _without_replays(self, plaintexts: list[bytes], counters: list[int], drops: Drops) -> list[bytes]:
+    def _without_replays(self, plaintexts: list[Plain], counters: list[int], drops: Drops) -> list[Plain]:
         count = len(counters)
         window = self._window
         if not count or (count == 1 and window.accept(counters[0])):
@@ -219,7 +240,8 @@ class Keypair:
         consecutive = counters == list(range(first, first + count))
         if consecutive and window.accept_run(first, count):
             return plaintexts
-        fresh = [plain for plain, counter in zip(plaintexts, counters, strict=True) if window.accept(counter)]
+        singly = zip(expanded(plaintexts), counters, strict=True)
+        fresh: list[Plain] = [plain for plain, counter in singly if window.accept(counter)]
         drops.count(DropReason.REPLAYED, count - len(fresh))
         return fresh
 

@@ -128,7 +128,7 @@ def join(plaintexts: list[bytes], at: int, uso: bool, deliveries: list[Delivery]
     """
     first = plaintexts[at]
     try:
-        header, shape, size = _read_first(first)
+        header, shape, size = read_first(first)
     except BadPacket:
         drops.count(DropReason.BAD_SEGMENT)
         return at + 1
@@ -144,7 +144,7 @@ def join(plaintexts: list[bytes], at: int, uso: bool, deliveries: list[Delivery]
     return at + len(slices)
 
 
-def _read_first(segment: bytes) -> tuple[int, Shape, int]:
+def read_first(segment: bytes) -> tuple[int, Shape, int]:
     """(header as a number, shape of the headers, payload of one segment) of untrusted bytes."""
     if len(segment) < SEGMENT_HEADER_SIZE:
         raise BadPacket("a segment is cut short")

@@ -29,8 +29,10 @@ from l2mesh.core.drops import DropReason
 from l2mesh.core.events import EdgeLeft, EdgeRegistered
 from l2mesh.core.node import Node
 from l2mesh.core.peer import Identity, Peer, Role, Via
+from l2mesh.core.plain_run import expanded
 from l2mesh.core.registry import MEMBERS_MAX, NETWORKS_MAX, NetworkRegistry, Registration
 from l2mesh.core.relay import DEFAULT_NETWORK_RATE, DEFAULT_PAIR_RATE, Relay
+from l2mesh.core.session import Plain
 from l2mesh.core.session_node import Surroundings
 from l2mesh.core.stun_server import StunServer
 from l2mesh.core.token_bucket import TokenBucket
@@ -175,9 +177,9 @@ class SupernodeEngine(Node[RegisteredPeer]):
         reply = emit_key_reply(parse_key_request(datagram), self.identity.static.public)
         self._send_raw(reply, (source, b""))
 
-    def _receive_plaintexts(self, peer: RegisteredPeer, plaintexts: list[bytes], via: Via, now: float) -> None:
+    def _receive_plaintexts(self, peer: RegisteredPeer, plaintexts: list[Plain], via: Via, now: float) -> None:
         self._follow(peer, via)
-        for plain in plaintexts:
+        for plain in expanded(plaintexts):
             try:
                 if plain[0] == Kind.PROBE:
                     self.send(peer, (emit_probe_reply(parse_probe(plain), via[0]),), via, now)

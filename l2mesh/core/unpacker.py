@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from l2mesh.core.bundle import read_bundles, read_lone_bundle
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.fragment import Reassembler
+from l2mesh.core.join_run import join_run
+from l2mesh.core.plain_run import PlainRun
 from l2mesh.core.slim_udp import join_slim
 from l2mesh.core.superframe import join
 from l2mesh.wire.plaintext import BUNDLE, FRAGMENT, SEGMENT, UDP
@@ -34,7 +36,7 @@ class Unpacker:
         self._uso = uso
         self._reassembler = Reassembler(drops)
 
-    def unpack(self, plaintexts: Iterable[Buffer], now: float) -> list[Delivery]:
+    def unpack(self, plaintexts: Iterable[Buffer | PlainRun], now: float) -> list[Delivery]:
         """Frames and superframes of bundles, segments and fragments, in the order of `plaintexts`. Hot.
 
         The plaintexts are authentic, and yet untrusted: whatever they are, nothing is raised, and what is
@@ -43,12 +45,33 @@ class Unpacker:
         plaintexts is kept except in copies.
         """
         # Bytes are the fastest to search and to slice, and what decrypt() returns anyway.
-        batch = [one if type(one) is bytes else bytes(one) for one in plaintexts]
+        deliveries: list[Delivery] = []
+        singles: list[bytes] = []
+        run: PlainRun | None = None
+        for one in plaintexts:
+            if type(one) is PlainRun:
+                self._unpack_all(run, singles, deliveries, now)
+                run, singles = one, []
+            else:
+                singles.append(one if type(one) is bytes else bytes(one))  # type: ignore[arg-type]
+        self._unpack_all(run, singles, deliveries, now)
+        return deliveries
+
+    def _unpack_all(
+        self, run: PlainRun | None, singles: list[bytes], deliveries: list[Delivery], now: float
+    ) -> None:
+        """A run, if there is one, and what came behind it: its last superframe may end there."""
+        if run is not None and join_run(run, singles[0] if singles else b"", self._uso, deliveries, self._drops):
+            del singles[0]
+        if singles:
+            self._unpack_singles(singles, deliveries, now)
+
+    def _unpack_singles(self, batch: list[bytes], deliveries: list[Delivery], now: float) -> None:
         if len(batch) == 1 and batch[0][:1] == _BUNDLE:
             lone = read_lone_bundle(batch[0])
             if lone is not None:
-                return [lone]
-        deliveries: list[Delivery] = []
+                deliveries.append(lone)
+                return
         uso, drops = self._uso, self._drops
         at = 0
         while at < len(batch):
@@ -67,4 +90,3 @@ class Unpacker:
                 at += 1
                 if kind is not None:
                     drops.count(DropReason.UNKNOWN_KIND)
-        return deliveries

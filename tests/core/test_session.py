@@ -17,6 +17,7 @@ from l2mesh.core.session import (
     REKEY_AFTER_S,
     TRAIN_DATAGRAMS_MAX,
     Keypair,
+    Plain,
     Session,
 )
 from l2mesh.crypto.aead import Suite
@@ -37,7 +38,7 @@ def datagrams_of(trains: list[tuple[bytes, int]]) -> list[bytes]:
 
 def open_run(
     keypair: Keypair, data: bytes, size: int, skip: int = 0
-) -> tuple[list[bytes], int, dict[DropReason, int]]:
+) -> tuple[list[Plain], int, dict[DropReason, int]]:
     drops = Drops()
     plaintexts, offset = keypair.open(memoryview(bytearray(data)), 0, size, skip, drops)
     return plaintexts, offset, drops.as_dict()

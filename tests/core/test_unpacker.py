@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import groupby
 from typing import NamedTuple
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.packer import Packer
+from l2mesh.core.plain_run import PlainArea
 from l2mesh.core.run_headers import Delivery
+from l2mesh.core.session import Plain
 from l2mesh.core.unpacker import Unpacker
 
 # --- the naive reference ---
@@ -332,10 +335,33 @@ def packed(frames: list[bytes], room: int) -> list[bytes]:
 
 
 def unpacked(plaintexts: list[bytes], *, uso: bool) -> list[bytes]:
+    """Of plaintexts that are objects of their own, and the same of runs of segments."""
+    singly, in_one = (_unpacked(each, uso=uso) for each in (list[Plain](plaintexts), in_runs(plaintexts)))
+    assert same(singly, in_one)
+    return singly
+
+
+def _unpacked(plaintexts: list[Plain], *, uso: bool) -> list[bytes]:
     drops = Drops()
     deliveries = Unpacker(drops, uso=uso).unpack(plaintexts, 0.0)
     assert drops.as_dict() == {}
     return [frame for written in writes(deliveries, uso=uso) for frame in on_the_lan(written)]
+
+
+def in_runs(plaintexts: list[bytes]) -> list[Plain]:
+    """As many as are of one length behind one another, and segments, in one run."""
+    area = PlainArea()
+    found: list[Plain] = []
+    for size, equal in groupby(plaintexts, len):
+        pieces = [(memoryview(b""), memoryview(plaintext)) for plaintext in equal]
+        opened = area.open(_copy, pieces, size)
+        found += [bytes(piece) for _, piece in pieces] if opened is None else opened
+    return found
+
+
+def _copy(nonce: memoryview, sealed: memoryview, associated: None, place: memoryview) -> int:
+    place[:] = sealed
+    return len(sealed)
 
 
 def writes(deliveries: list[Delivery], *, uso: bool) -> list[bytes]:
@@ -382,6 +408,7 @@ def test_damage_within_the_cipher_never_raises_and_never_passes_the_bounds(
         damaged[at] = data.draw(st.integers(0, 255))
         plaintexts[which] = bytes(damaged[: data.draw(st.integers(1, len(damaged)))])
     within_bounds(Unpacker(Drops(), uso=uso).unpack(plaintexts, 0.0), uso=uso)
+    within_bounds(Unpacker(Drops(), uso=uso).unpack(in_runs(plaintexts), 0.0), uso=uso)
 
 
 any_plaintext = st.binary(max_size=120) | st.binary(max_size=120).map(lambda end: b"\2\x51\x2a\0" + end)
@@ -390,6 +417,7 @@ any_plaintext = st.binary(max_size=120) | st.binary(max_size=120).map(lambda end
 @given(st.lists(any_plaintext), st.booleans())
 def test_any_bytes_are_no_exception(plaintexts: list[bytes], uso: bool) -> None:
     within_bounds(Unpacker(Drops(), uso=uso).unpack(plaintexts, 0.0), uso=uso)
+    within_bounds(Unpacker(Drops(), uso=uso).unpack(in_runs(plaintexts), 0.0), uso=uso)
 
 
 def within_bounds(deliveries: list[Delivery], *, uso: bool) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import pytest
 
 from l2mesh.core.attempt_plan import PACKETS_MAX, PACKETS_PER_SECOND
+from l2mesh.core.plain_run import expanded
 from l2mesh.core.strangers import BURST, REFILL_PER_SECOND, SPRAYS_BURST, SPRAYS_REFILL_PER_SECOND
 from l2mesh.core.supernode import RegisteredPeer, SupernodeEngine
 from l2mesh.simulator.link import Link
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from l2mesh.core.peer import Via
+    from l2mesh.core.session import Plain
     from l2mesh.simulator.engine import Train
     from l2mesh.simulator.place import Socket
     from l2mesh.wire.address import Address
@@ -104,12 +106,12 @@ class Liar(SupernodeEngine):
             message = DirectoryHint(message.epoch, self._version(now))
         return super().send_control(peer, message, now, via)
 
-    def _receive_plaintexts(self, peer: RegisteredPeer, plaintexts: list[bytes], via: Via, now: float) -> None:
+    def _receive_plaintexts(self, peer: RegisteredPeer, plaintexts: list[Plain], via: Via, now: float) -> None:
         if self.wavers:
             super()._receive_plaintexts(peer, plaintexts, via, now)
             return
         self._follow(peer, via)
-        for plain in plaintexts:
+        for plain in expanded(plaintexts):
             if plain[0] == Kind.PROBE:
                 place = self.own_place(peer.name)
                 here = str(ip_address(place.ip)), place.port

@@ -19,6 +19,8 @@ from l2mesh.core.drops import DropReason
 from l2mesh.core.events import Event
 from l2mesh.core.node import Node
 from l2mesh.core.peer import Identity, Initiation, Peer, Role, Via
+from l2mesh.core.plain_run import expanded
+from l2mesh.core.session import Plain
 from l2mesh.core.session_node import Surroundings
 from l2mesh.core.supernode_link import SupernodeLink
 from l2mesh.crypto.tai64n import ReplayGuard
@@ -128,8 +130,8 @@ class Registrant(Node[Peer]):
     def _turn_of(self, peer: Peer, now: float) -> float | None:
         return None
 
-    def _receive_plaintexts(self, peer: Peer, plaintexts: list[bytes], via: Via, now: float) -> None:
-        for plain in plaintexts:
+    def _receive_plaintexts(self, peer: Peer, plaintexts: list[Plain], via: Via, now: float) -> None:
+        for plain in expanded(plaintexts):
             try:
                 if plain[0] == Kind.PROBE_REPLY:
                     self.link.probe_replied(*parse_probe_reply(plain), now)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from l2mesh.core.arena import Arena
 from l2mesh.core.edge import EdgeEngine
+from l2mesh.core.plain_run import PlainArea
 from l2mesh.core.remote_edge import RemoteEdge
 from l2mesh.core.session import Keypair
 from l2mesh.simulator.link import Link
 from l2mesh.simulator.mesh import Mesh, frame, mac_of
+from l2mesh.wire.outer import Buffer
+from l2mesh.wire.receive_area import ReceiveArea
 
 UP_S, SETTLED_S = 5.0, 3.0
 """Of simulated time: by then they have found each other, and the path's MTU."""
 SENDER, RECEIVER = "sender", "receiver"
 SEED = 3
+AREA_SIZE = 1 << 16
 
 
 class Pair:
@@ -42,6 +47,17 @@ class Pair:
         assert via is not None
         self.sender_address = via[0]
         self.arena = Arena()
+        self.plain_area = PlainArea()
+        self._areas: list[ReceiveArea] = []
+
+    def received(self, trains: Sequence[tuple[Buffer, int]]) -> list[tuple[memoryview, int]]:
+        """The trains where a socket would put them, the same memory again each time (shell/mmsg.py)."""
+        self._areas += [ReceiveArea.make(AREA_SIZE) for _ in range(len(trains) - len(self._areas))]
+        came = []
+        for area, (data, size) in zip(self._areas, trains, strict=False):
+            area[: len(data)] = bytes(data)
+            came.append((memoryview(area)[: len(data)], size))
+        return came
 
     @property
     def sealing(self) -> Keypair:

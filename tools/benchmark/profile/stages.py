@@ -86,8 +86,10 @@ def _stages(pair: Pair, frames: list[memoryview], again: list[memoryview], watch
     pair.arena.reset()
     trains = watch.time("Keypair.seal", lambda: pair.sealing.seal(plaintexts, b"", pair.arena))
     opening, drops = pair.opening, pair.receiver.drops
+    area, came = pair.plain_area, pair.received(trains)
+    area.reset()
     opened = watch.time(
-        "Keypair.open", lambda: [opening.open(data, 0, size, 0, drops)[0] for data, size in trains]
+        "Keypair.open", lambda: [opening.open(data, 0, size, 0, drops, area)[0] for data, size in came]
     )
     flat = [plaintext for run in opened for plaintext in run]
     other = pair.from_sender
@@ -99,7 +101,8 @@ def _stages(pair: Pair, frames: list[memoryview], again: list[memoryview], watch
 def _doors(pair: Pair, frames: list[memoryview], watch: Stopwatch) -> tuple[int, int]:
     """(datagrams, deliveries) of the batch."""
     trains = watch.time("whole tx", lambda: _transmit(pair, frames))
-    bursts = [(pair.sender_address, memoryview(bytearray(data)), size) for _, data, size in trains]
+    came = pair.received([(data, size) for _, data, size in trains])
+    bursts = [(pair.sender_address, data, size) for data, size in came]
     deliveries = watch.time("whole rx", lambda: _receive(pair, bursts))
     pair.receiver.take_datagrams()
     pair.receiver.take_events()
