@@ -23,6 +23,7 @@ from l2mesh.wire.plaintext import ITEM_SIZE, UDP
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from l2mesh.core.plain_run import PlainRun
     from l2mesh.core.run_headers import Delivery
     from l2mesh.wire.ethernet import Buffer
 
@@ -130,6 +131,15 @@ def _restore(prefix: bytes, size: int) -> tuple[bytes, Shape]:
     return headers, shape
 
 
+def _read_first(plaintext: bytes) -> tuple[bytes, bytes, Shape, int]:
+    """(what is in front of its payload, headers of one datagram, their shape, payload) of untrusted bytes."""
+    start = _prefix_size(plaintext)
+    size = len(plaintext) - start
+    if size < 1:
+        raise BadPacket("a slim UDP frame without payload")
+    return plaintext[:start], *_restore(plaintext[:start], size), size
+
+
 def join_slim(plaintexts: list[bytes], at: int, uso: bool, deliveries: list[Delivery], drops: Drops) -> int:
     """Deliver the run of slim UDP frames that begins with plaintexts[at]; the index behind it. Hot.
 
@@ -138,15 +148,11 @@ def join_slim(plaintexts: list[bytes], at: int, uso: bool, deliveries: list[Deli
     first = plaintexts[at]
     length = len(first)
     try:
-        start = _prefix_size(first)
-        size = length - start
-        if size < 1:
-            raise BadPacket("a slim UDP frame without payload")
-        prefix = first[:start]
-        headers, shape = _restore(prefix, size)
+        prefix, headers, shape, size = _read_first(first)
     except BadPacket:
         drops.count(DropReason.BAD_SLIM_UDP)
         return at + 1
+    start = len(prefix)
     most = min(DATAGRAMS_MAX, shape.payload_max // size) if uso else 1
     payloads = [first[start:]]
     append = payloads.append
@@ -156,3 +162,20 @@ def join_slim(plaintexts: list[bytes], at: int, uso: bool, deliveries: list[Deli
         append(plaintext[start:])
     deliveries.append([run_headers(headers, shape, size, 0, size * len(payloads), True), *payloads])
     return at + len(payloads)
+
+
+def join_slim_run(run: PlainRun, uso: bool, deliveries: list[Delivery], drops: Drops) -> None:
+    """The same for a run that lies in memory, which may be of several flows. Hot."""
+    try:
+        prefix, headers, shape, size = _read_first(run.plaintext(0))
+    except BadPacket:
+        prefix = b""
+    if not prefix or run.prefixes(len(prefix)).count(prefix) != run.count:
+        plaintexts, at = run.plaintexts(), 0
+        while at < len(plaintexts):
+            at = join_slim(plaintexts, at, uso, deliveries, drops)
+        return
+    most = min(DATAGRAMS_MAX, shape.payload_max // size) if uso else 1
+    for begin in range(0, run.count, most):
+        payloads = run.slices(len(prefix), begin, min(begin + most, run.count))
+        deliveries.append([run_headers(headers, shape, size, 0, size * len(payloads), True), *payloads])

@@ -9,7 +9,7 @@ from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.fragment import Reassembler
 from l2mesh.core.join_run import join_run
 from l2mesh.core.plain_run import PlainRun
-from l2mesh.core.slim_udp import join_slim
+from l2mesh.core.slim_udp import join_slim, join_slim_run
 from l2mesh.core.superframe import join
 from l2mesh.wire.plaintext import BUNDLE, FRAGMENT, SEGMENT, UDP
 
@@ -61,7 +61,9 @@ class Unpacker:
         self, run: PlainRun | None, singles: list[bytes], deliveries: list[Delivery], now: float
     ) -> None:
         """A run, if there is one, and what came behind it: its last superframe may end there."""
-        if run is not None and join_run(run, singles[0] if singles else b"", self._uso, deliveries, self._drops):
+        if run is not None and run.kind == UDP:
+            join_slim_run(run, self._uso, deliveries, self._drops)
+        elif run is not None and join_run(run, singles[0] if singles else b"", self._uso, deliveries, self._drops):
             del singles[0]
         if singles:
             self._unpack_singles(singles, deliveries, now)

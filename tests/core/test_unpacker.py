@@ -350,7 +350,7 @@ def _unpacked(plaintexts: list[Plain], *, uso: bool) -> list[bytes]:
 
 def in_runs(plaintexts: list[bytes]) -> list[Plain]:
     """As many as are of one length behind one another, and segments, in one run."""
-    area = PlainArea()
+    area = PlainArea(1 << 17, 16)
     found: list[Plain] = []
     for size, equal in groupby(plaintexts, len):
         pieces = [(memoryview(b""), memoryview(plaintext)) for plaintext in equal]
