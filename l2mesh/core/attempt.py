@@ -132,6 +132,11 @@ class Punch:
         """Of side sockets that are this peer's."""
         self.tries: dict[Kind, int] = {}
         """Attempts by class since something changed."""
+        self.has_met = False
+        """There was a direct path."""
+        self.renewals = 0
+        self.renewed_at = float("-inf")
+        """Since there was one: how often, and when, it got one more attempt by class than it had."""
         self.forgiven_at = float("-inf")
         """When something that the peer says of itself last changed."""
         self.attempts: deque[Attempt] = deque(maxlen=KEPT)

@@ -10,7 +10,8 @@
                                       '-> IDLE   the peer has nothing to say
 
 The bounds: PACKETS_PER_SECOND in all and PACKETS_MAX for each attempt (attempt_plan.py); TRIES_MAX attempts until
-something changes, and what the peer says of itself counts once in ten minutes only. Sprays go to an IPv4 address
+something changes, and what the peer says of itself counts once in ten minutes only; two that have met before get
+one more with each later round of checks, so one in ten minutes in the end. Sprays go to an IPv4 address
 that a supernode itself saw for the peer, never to a private one, our own, or one on the overlay. Each datagram is
 sealed for the peer, and what comes back is learned as a path like any other.
 """
@@ -37,6 +38,7 @@ from l2mesh.core.attempt_plan import (
 from l2mesh.core.candidates import Origin, address_of, is_private
 from l2mesh.core.nat import allocation_of
 from l2mesh.core.pace import Pace
+from l2mesh.core.paths import RECHECK_AFTER_S
 from l2mesh.core.side_numbers import SideNumbers
 from l2mesh.wire.address import Address, SideAddress, ip_version, is_sendable, socket_number
 
@@ -52,6 +54,8 @@ TRIES_MAX: Final = {Kind.PREDICTION: 6, Kind.BIRTHDAY: 1, Kind.BLOCKS: 4}
 """What 2048 datagrams of a birthday did not find, 2048 more will not. Two blocks of 2048 meet in two attempts 97
 times in 100; where each mapping takes a port of its own, the second finds none left, and the others are needed. A
 prediction is cheap."""
+RENEW_PART: Final = 0.9
+"""Of the time between two rounds: the peer's clock, or the way of its call, may make it a little shorter."""
 SAMPLE_WITHIN_S: Final = 0.5
 CALL_AGAIN_S: Final = 0.5
 CALL_PATIENCE_S: Final = 2.5
@@ -85,7 +89,7 @@ class AttemptsNode(Protocol):
 
 
 class Attempts:
-    """Doors: wanted, begin, called, sampled, found, stop, forget; turn."""
+    """Doors: wanted, renew, begin, called, sampled, found, stop, forget; turn."""
 
     def __init__(
         self,
@@ -146,6 +150,17 @@ class Attempts:
 
     # ---- facts
 
+    def renew(self, edge: RemoteEdge, now: float) -> None:
+        """Another round: two that have met before get one more attempt, for what parted them may be over. By our
+        own clock, whatever the peer says of rounds.
+        """
+        punch = edge.punch
+        wait_s = RENEW_PART * RECHECK_AFTER_S[min(punch.renewals, len(RECHECK_AFTER_S) - 1)]
+        if punch.has_met and now - punch.renewed_at >= wait_s:
+            punch.renewals += 1
+            punch.renewed_at = now
+            punch.tries = {kind: min(tries, TRIES_MAX[kind] - 1) for kind, tries in punch.tries.items()}
+
     def begin(self, edge: RemoteEdge, now: float) -> None:
         """The plain checks found nothing, or the peer calls: as soon as it is this peer's turn."""
         punch = edge.punch
@@ -182,6 +197,8 @@ class Attempts:
 
     def found(self, edge: RemoteEdge, now: float) -> None:
         """There is a direct path."""
+        edge.punch.has_met = True
+        edge.punch.renewals = 0
         self.stop(edge, Result.DIRECT, now)
 
     def stop(self, edge: RemoteEdge, result: Result, now: float, *, keep: bool = False) -> None:

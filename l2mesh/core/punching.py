@@ -5,7 +5,8 @@ attempts by class that follow a round which found nothing are odd (attempts.py).
 
     a new session, or something changed    round 0
     relayed still                          the next even round after 30 s, 1, 2, 4, 8, then every 10 minutes
-    a second without a direct path         the odd round that follows, if both classes promise anything
+    a second without a direct path         the odd round that follows, if both classes promise anything; while
+                                           there are attempts left (attempts.py)
 
 Before probes go to an outside IPv4 address an opener does: a datagram that dies on the way (low TTL), so that our
 NAT has a mapping before the peer's probe comes. A Linux router that accepts what comes unasked would else note a
@@ -293,6 +294,8 @@ class Punching:
         punch = edge.punch
         punch.round, punch.begun_at, punch.begin_at = round_, now, None
         edge.paths.check_all(now, round_ // 2)
+        if round_:
+            self.attempts.renew(edge, now)
         if not self._reach.direct or edge.session.sealing_keypair(now) is None:
             return
         self._end_plain(edge, Result.NO_ANSWER, now)

@@ -6,6 +6,7 @@ import pytest
 
 from l2mesh.core.attempt import KEPT, Attempt, Result, peers_turn_s
 from l2mesh.core.attempt_plan import Kind
+from l2mesh.core.attempts import TRIES_MAX
 from l2mesh.core.candidates import Origin, make_candidate
 from l2mesh.core.edge import EdgeEngine
 from l2mesh.core.peer import Peer
@@ -377,6 +378,24 @@ def test_what_a_peer_says_of_itself_gives_it_new_attempts_once_in_a_while_only(p
     pair.run(FORGIVE_AFTER_S)
     pair.hear(nat=HOME_REPORT, number=0)
     assert not pair.edge.punch.tries
+
+
+@pytest.mark.parametrize("kind", [Kind.BIRTHDAY, Kind.BLOCKS, Kind.PREDICTION])
+def test_who_has_met_before_gets_one_more_attempt_now_and_then_however_often_it_calls(
+    pair: Pair, kind: Kind
+) -> None:
+    punch, attempts = pair.edge.punch, pair.engine.punching.attempts
+    start = pair.now
+    for has_met, expected in ((False, []), (True, [0, 54, 162, 378, 810, 1350, 1890, 2430, 2970, 3510])):
+        punch.has_met = has_met
+        renewed: list[int] = []
+        for second in range(3600):
+            punch.tries = {kind: TRIES_MAX[kind]}
+            attempts.renew(pair.edge, start + second)
+            if punch.tries[kind] < TRIES_MAX[kind]:
+                assert punch.tries[kind] == TRIES_MAX[kind] - 1
+                renewed.append(second)
+        assert renewed == expected
 
 
 def test_an_attempt_that_ended_stays_as_it_ended() -> None:

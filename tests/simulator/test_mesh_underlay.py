@@ -123,7 +123,7 @@ def test_a_router_reboots(seed: int, nats: tuple[Nat | None, Nat | None], names:
 
 
 @SEEDS
-@pytest.mark.parametrize("nats", [PAIRS["homes"], PAIRS["public"]])
+@pytest.mark.parametrize("nats", [PAIRS["homes"], PAIRS["public"], PAIRS["birthday"]])
 def test_the_direct_path_is_blocked_and_unblocked(seed: int, nats: tuple[Nat | None, Nat | None]) -> None:
     scene = Scene(seed, nats)
     assert scene.mesh.all_direct()
@@ -133,6 +133,20 @@ def test_the_direct_path_is_blocked_and_unblocked(seed: int, nats: tuple[Nat | N
     assert scene.mesh.path("a", "b").startswith("relay")
     scene.survives(lambda scene: scene.mesh.world.internet.heal(), GAP_S, 130)
     assert scene.mesh.all_direct()
+
+
+@SEEDS
+def test_a_birthday_pair_parted_for_minutes_meets_again_in_the_next_round(seed: int) -> None:
+    """The rounds after 30, 60, 120 s meet nobody; the next one is 240 s after the last."""
+    scene = Scene(seed, PAIRS["birthday"])
+    mesh = scene.mesh
+    assert mesh.all_direct()
+    mesh.world.internet.block(scene.site("a"), scene.site("b"))
+    mesh.world.run(300)
+    assert not mesh.all_direct()
+    mesh.world.internet.heal()
+    after = mesh.world.run_until(mesh.all_direct, within=240, what="direct again")
+    print(f"direct again after {after:.0f} s")
 
 
 @SEEDS
