@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 JOB_SECONDS = 20.0
 # Of an answer: an address, a port, a number, or one of miniupnpc's texts.
 LONGEST_LINE = 1000
+ENDED = "its process ended without an answer"
 
 
 class UpnpProcess:
@@ -41,7 +42,7 @@ class UpnpProcess:
         """`user`: who the edge becomes if it is root now."""
         self._user = user if os.geteuid() == 0 else ""
         self._stays = bool(self._user) and not readable_by_all(
-            Path(sys.executable), Path(encodings.__file__), Path(l2mesh.__file__)
+            Path(sys.executable), Path(encodings.__file__), Path(msgspec.__file__), Path(l2mesh.__file__)
         )
         self._popen: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -58,6 +59,14 @@ class UpnpProcess:
         except TimeoutError:
             self.close()
             return Silent(f"not done after {JOB_SECONDS:.0f} s")
+        except PermissionError:
+            self.close()
+            return Silent(
+                f"the user of this edge may not run {sys.executable}: install l2mesh where all may read it"
+            )
+        except ConnectionError:  # it ended, and did not even read the job
+            self.close()
+            return Silent(ENDED)
         except OSError as error:
             self.close()
             return Silent(f"its process does not work: {error.strerror}")
@@ -66,7 +75,7 @@ class UpnpProcess:
             raise
         if not line or not self._stays:
             self.close()
-        return outcome_of(line, job)
+        return outcome_of(line, job) if line else Silent(ENDED)
 
     def close(self) -> None:
         if self._socket:
@@ -101,10 +110,13 @@ class UpnpProcess:
 
 
 def readable_by_all(*files: Path) -> bool:
-    """Whether any user may read these files: the rights of all others, on each and on the directories above."""
+    """Whether any user may read these files: the rights of all others, on each and on the directories above, also
+    on those above a link (a virtual environment's Python is one).
+    """
     for file in files:
         resolved = file.resolve()
-        if not resolved.stat().st_mode & 0o004 or not all(one.stat().st_mode & 0o001 for one in resolved.parents):
+        above = {*file.absolute().parents, *resolved.parents}
+        if not resolved.stat().st_mode & 0o004 or not all(one.stat().st_mode & 0o001 for one in above):
             return False
     return True
 

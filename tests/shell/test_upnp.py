@@ -148,9 +148,17 @@ def test_a_python_that_may_not_be_run_is_silence(monkeypatch: pytest.MonkeyPatch
     assert outcome == Silent("its process does not work: No such file or directory")
 
 
+def test_a_python_in_a_place_of_somebody_else_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/etc/passwd")
+    outcome = asyncio.run(UpnpProcess("").run(UPNP_JOB))
+    assert isinstance(outcome, Silent)
+    assert outcome.reason.startswith("the user of this edge may not run /etc/passwd")
+
+
 def test_a_process_that_ends_is_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/bin/true")
-    assert isinstance(asyncio.run(UpnpProcess("").run(UPNP_JOB)), Silent)
+    outcome = asyncio.run(UpnpProcess("").run(UPNP_JOB))
+    assert outcome == Silent("its process ended without an answer")
 
 
 def test_who_may_read_a_file(tmp_path: Path) -> None:
@@ -162,6 +170,9 @@ def test_who_may_read_a_file(tmp_path: Path) -> None:
     assert readable_by_all(Path("/etc/passwd"))
     file.parent.chmod(0o700)
     assert not readable_by_all(file)
+    link = file.parent / "link"
+    link.symlink_to("/etc/passwd")
+    assert not readable_by_all(link), "nobody gets to it"
     file.parent.chmod(0o755)
     file.chmod(0o600)
     assert not readable_by_all(Path("/etc/passwd"), file)
