@@ -240,6 +240,7 @@ class MemberChannels:
         path = edge.paths.add_relay(via, now, PathClass.MEMBER_RELAY)
         if path is None:
             return False
+        path.relay_name = relay.label
         self._by_id[channel_id] = edge.member_channels[relay] = MemberChannel(relay, edge, channel_id, via, now)
         if edge.up:
             edge.paths.check(path, now)

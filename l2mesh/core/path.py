@@ -100,6 +100,8 @@ class Path:
     checks_done: int = 0
     triggered_at: float = float("-inf")
     next_probe_at: float = float("inf")
+    relay_name: str = ""
+    """Of the member that relays; a supernode is told by its address."""
     sizing: PathSize = field(init=False)
     outstanding: dict[bytes, Sent] = field(default_factory=dict)
     """By transaction id."""
@@ -146,7 +148,8 @@ class Path:
         return self.origin is Origin.PEER_REFLEXIVE and not self.proven
 
     def describe(self) -> str:
-        return f"relay {format_address(self.via[0])}" if self.relayed else f"direct {format_address(self.via[0])}"
+        where = self.relay_name or format_address(self.via[0])
+        return f"relay {where}" if self.relayed else f"direct {where}"
 
     # ---- facts
 
