@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from l2mesh.app.management.nat_views import nat_document
+from l2mesh.app.management.nat_words import words
 from l2mesh.core import events
-from l2mesh.core.events import Event
+from l2mesh.core.events import Event, NatFound
 
 _LINES: Final[dict[type, tuple[int, str]]] = {
     events.SupernodeReached: (
@@ -34,6 +36,9 @@ _LINES: Final[dict[type, tuple[int, str]]] = {
 
 def narrate(log: logging.Logger, event: Event) -> None:
     """Log an event; those that are answers to a caller are not for the log."""
+    if isinstance(event, NatFound):
+        log.info("%s: %s", "NAT" if event.version == 4 else "NAT of IPv6", words(nat_document(event.nat, 0.0)))
+        return
     line = _LINES.get(type(event))
     if line is not None:
         log.log(line[0], "%s", line[1].format(event))

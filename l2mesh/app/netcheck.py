@@ -24,6 +24,7 @@ from l2mesh.wire.errors import BadPacket
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from l2mesh.core.events import Event
     from l2mesh.core.nat import NatBehaviour
     from l2mesh.wire.address import Address
 
@@ -60,6 +61,7 @@ class Surveyor:
 
     def nat_changed(self, now: float) -> None: ...
     def nat_sampled(self, now: float) -> None: ...
+    def tell(self, event: Event) -> None: ...
 
     # ---- doors
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from l2mesh.core.mapping_values import Verdict
+from l2mesh.core.nat import NatBehaviour
 from l2mesh.wire.address import Address
 
 
@@ -93,6 +94,14 @@ class MappingChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class NatFound:
+    """The NAT before us, for one IP version, is of a class that was not known before."""
+
+    version: int
+    nat: NatBehaviour
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeRegistered:
     """At a supernode: a member of a network came."""
 
@@ -120,6 +129,7 @@ Event = (
     | PeerRefused
     | ProbeAnswered
     | MappingChecked
+    | NatFound
     | EdgeRegistered
     | EdgeLeft
 )

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec import structs
 
 from l2mesh.core.drops import DropReason, Drops
-from l2mesh.core.nat import UNKNOWN_BEHAVIOUR, AllocationKind, NatBehaviour
+from l2mesh.core.events import Event, NatFound
+from l2mesh.core.nat import UNKNOWN_BEHAVIOUR, AllocationKind, Mapping, NatBehaviour
 from l2mesh.core.nat_questions import Ask, Question, first_number, nearest_server
 from l2mesh.core.nat_survey import Survey
 from l2mesh.core.stun_client import Outcome, StunClient
@@ -62,6 +63,7 @@ class DiscoveryNode(Protocol):
     def chance(self) -> float: ...
     def nat_changed(self, now: float) -> None: ...
     def nat_sampled(self, now: float) -> None: ...
+    def tell(self, event: Event) -> None: ...
 
 
 class NatDiscovery:
@@ -81,6 +83,8 @@ class NatDiscovery:
         self._stale: set[int] = set()
         """IP versions of which nothing is known since we moved."""
         self._told: object = self._what_others_need()
+        self._classes = {version: _class_of(behaviour) for version, behaviour in self.behaviours.items()}
+        """That were told."""
         self._sampled_at = float("-inf")
         self._samples_taken = 0
 
@@ -241,6 +245,7 @@ class NatDiscovery:
                 self._stale.discard(version)
             if survey.ended:
                 del self._surveys[version]
+                self._tell_class(version)
                 self._node.close_side_sockets(survey.numbers())
                 if not self._surveys:
                     self._plan_next(now)
@@ -248,6 +253,13 @@ class NatDiscovery:
         if told != self._told:
             self._told = told
             self._node.nat_changed(now)
+
+    def _tell_class(self, version: int) -> None:
+        behaviour = self.behaviours[version]
+        found = _class_of(behaviour)
+        if found != self._classes[version] and behaviour.mapping is not Mapping.UNKNOWN:
+            self._classes[version] = found
+            self._node.tell(NatFound(version, behaviour))
 
     def _plan_next(self, now: float) -> None:
         answered = any(behaviour.answered for behaviour in self.behaviours.values())
@@ -268,3 +280,8 @@ class NatDiscovery:
 
     def _may_ask(self, address: Address) -> bool:
         return is_sendable(address) and self._reach.may_try(address)
+
+
+def _class_of(behaviour: NatBehaviour) -> object:
+    """What is worth a line of the log: not each port."""
+    return behaviour.mapping, behaviour.filtering, behaviour.allocation.kind

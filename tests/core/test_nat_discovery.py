@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from l2mesh.core.drops import DropReason, Drops
+from l2mesh.core.events import Event, NatFound
 from l2mesh.core.nat import AllocationKind, Filtering, Mapping
 from l2mesh.core.nat_discovery import ASK_AGAIN_S, SURVEY_EVERY_S, SURVEYS_APART_S, SURVEYS_BURST, NatDiscovery
 from l2mesh.core.nat_questions import other_address
@@ -58,6 +59,7 @@ class Bench:
         self.drops = Drops()
         self.closed: list[int] = []
         self.changes = 0
+        self.told: list[Event] = []
         self.samples = 0
         self.now = 100.0
         self.mapper = mapper
@@ -114,6 +116,9 @@ class Bench:
     def nat_changed(self, now: float) -> None:
         self.changes += 1
 
+    def tell(self, event: Event) -> None:
+        self.told.append(event)
+
     def nat_sampled(self, now: float) -> None:
         self.samples += 1
 
@@ -158,6 +163,26 @@ def test_a_survey_begins_when_there_is_somebody_to_ask() -> None:
     assert server.rtt == pytest.approx(RTT)
     assert bench.nat.report() == behaviour.report()
     assert 1 <= bench.changes <= 2
+
+
+def test_a_class_is_told_once_when_the_survey_knows_it_and_again_when_it_is_another_one() -> None:
+    bench = full()
+    bench.run(0.05)
+    assert not bench.told, "the survey is under way"
+    bench.run(2 * SURVEY_EVERY_S)
+    bench.mapper = Sequential()
+    bench.nat.moved(bench.now)
+    bench.run(2 * SURVEY_EVERY_S)
+    classes = [(one.version, one.nat.mapping) for one in bench.told if isinstance(one, NatFound)]
+    assert classes == [(4, Mapping.ENDPOINT_INDEPENDENT), (4, Mapping.ADDRESS_AND_PORT_DEPENDENT)]
+
+
+def test_that_nobody_answers_is_no_class() -> None:
+    bench = Bench()
+    bench.listening = {}
+    bench.nat.set_servers("hub", [(ONE, 7777)], bench.now)
+    bench.run(2 * ASK_AGAIN_S)
+    assert not bench.told
 
 
 def test_it_waits_for_a_socket() -> None:

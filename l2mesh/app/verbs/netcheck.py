@@ -12,6 +12,7 @@ import msgspec
 from l2mesh.app.management import units
 from l2mesh.app.management.client import decode
 from l2mesh.app.management.documents import EdgeStatus, Nat, NetCheck, PortMapping, Status
+from l2mesh.app.management.nat_words import UNKNOWN, words
 from l2mesh.app.management.show import Column, show_facts, show_json, show_table
 from l2mesh.app.management.target import client_of, json_option, target_argument
 
@@ -32,7 +33,6 @@ and needs no privilege. A supernode that listens on two ports, better on two add
 """
 
 OPEN_FILTERING = "endpoint-independent"
-UNKNOWN = "unknown"
 
 
 @click.command("netcheck", help=HELP)
@@ -140,15 +140,6 @@ def show(found: NetCheck) -> None:
     click.echo()
     for verdict in found.verdicts:
         click.echo(f"- {verdict}")
-
-
-def words(nat: Nat) -> str:
-    if nat.mapping == "none":
-        return "no NAT" if nat.filtering == UNKNOWN else f"no NAT, {nat.filtering} filtering"
-    text = f"{nat.mapping} mapping, {nat.filtering} filtering"
-    if nat.port_step is not None:
-        return f"{text}, ports in steps of {nat.port_step}"
-    return text if nat.port_low is None else f"{text}, {nat.allocation} ports {nat.port_low} to {nat.port_high}"
 
 
 def _addresses(texts: tuple[str, ...]) -> list[tuple[str, int]]:
