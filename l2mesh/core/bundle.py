@@ -86,9 +86,9 @@ def lone_bundle(frame: bytearray | memoryview, room: int) -> Buffer | None:
     return frame[_KIND_AT:]
 
 
-def read_lone_bundle(bundle: bytes) -> Delivery | None:
-    """The frame of a bundle of one, None when it is another, or in doubt. Hot."""
-    if len(bundle) < KIND_SIZE + _ITEM_SIZE_MIN:
+def read_lone_bundle(bundle: object) -> Delivery | None:
+    """The frame of a bundle of one, None when it is something else, or in doubt. Hot."""
+    if type(bundle) is not bytes or len(bundle) < KIND_SIZE + _ITEM_SIZE_MIN or bundle[0] != BUNDLE:
         return None
     length, csum_start, csum_offset = ITEM.unpack_from(bundle, KIND_SIZE)
     if length != len(bundle) - KIND_SIZE - ITEM_SIZE:

@@ -14,13 +14,10 @@ from l2mesh.core.superframe import join
 from l2mesh.wire.plaintext import BUNDLE, FRAGMENT, SEGMENT, UDP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from l2mesh.core.run_headers import Delivery
     from l2mesh.wire.ethernet import Buffer
-
-
-_BUNDLE = bytes((BUNDLE,))
 
 
 class Unpacker:
@@ -36,7 +33,7 @@ class Unpacker:
         self._uso = uso
         self._reassembler = Reassembler(drops)
 
-    def unpack(self, plaintexts: Iterable[Buffer | PlainRun], now: float) -> list[Delivery]:
+    def unpack(self, plaintexts: Sequence[Buffer | PlainRun], now: float) -> list[Delivery]:
         """Frames and superframes of bundles, segments and fragments, in the order of `plaintexts`. Hot.
 
         The plaintexts are authentic, and yet untrusted: whatever they are, nothing is raised, and what is
@@ -45,6 +42,10 @@ class Unpacker:
         plaintexts is kept except in copies.
         """
         # Bytes are the fastest to search and to slice, and what decrypt() returns anyway.
+        if len(plaintexts) == 1:
+            lone = read_lone_bundle(plaintexts[0])
+            if lone is not None:
+                return [lone]
         deliveries: list[Delivery] = []
         singles: list[bytes] = []
         run: PlainRun | None = None
@@ -69,11 +70,6 @@ class Unpacker:
             self._unpack_singles(singles, deliveries, now)
 
     def _unpack_singles(self, batch: list[bytes], deliveries: list[Delivery], now: float) -> None:
-        if len(batch) == 1 and batch[0][:1] == _BUNDLE:
-            lone = read_lone_bundle(batch[0])
-            if lone is not None:
-                deliveries.append(lone)
-                return
         uso, drops = self._uso, self._drops
         at = 0
         while at < len(batch):
