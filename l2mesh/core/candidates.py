@@ -51,6 +51,7 @@ def is_private(host: str) -> bool:
     return any(ip in network for network in PRIVATE if network.version == ip.version)
 
 
+@lru_cache(CACHE_SIZE)
 def make_candidate(address: Address, origin: Origin) -> Candidate:
     return Candidate(ip_address(address[0]).packed, address[1], origin)
 

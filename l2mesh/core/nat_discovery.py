@@ -184,9 +184,11 @@ class NatDiscovery:
         more: list[Address] = []
         for version, behaviour in self.behaviours.items():
             for address in behaviour.reflexive_addresses() if version not in self._stale else ():
+                if address in known:  # mostly, and asked for each peer
+                    continue
                 hosts = {host for host, _ in known + more}
                 dependent = behaviour.mapping.depends_on_destination
-                if is_sendable(address) and address not in known and not (dependent and address[0] in hosts):
+                if is_sendable(address) and not (dependent and address[0] in hosts):
                     more.append(address)
         return more
 

@@ -124,7 +124,8 @@ class PathCare:
             self._ask_relay(beside, now)
         if changed and selected is not None and edge.up:
             self._node.tell(PathChanged(edge.label, paths.changes[-1].old, selected.describe()))
-        self._node.path_chosen(edge, now)
+        if changed:
+            self._node.path_chosen(edge, now)
 
     def turn(self, edge: RemoteEdge, now: float) -> float | None:
         """Send the probes that are due; the instant of the next. Without a session there is nothing to probe."""
