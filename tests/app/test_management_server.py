@@ -414,7 +414,7 @@ PIECES = st.sampled_from(
 RUBBISH = st.lists(st.one_of(PIECES, st.binary(max_size=30)), max_size=14).map(b"".join)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(RUBBISH, min_size=1, max_size=8))
 def test_no_bytes_at_the_socket_disturb_the_server(caplog: pytest.LogCaptureFixture, rubbish: list[bytes]) -> None:
     async def scenario() -> None:

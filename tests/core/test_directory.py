@@ -119,7 +119,7 @@ class Exchange:
                 self.under_way.remove(page)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(STEPS, st.integers(1, 4), st.integers(0, 3))
 def test_any_changes_and_any_loss_converge(
     steps: list[tuple[str, int, int]], per_page: int, tombstones: int
@@ -212,7 +212,7 @@ def test_what_is_remembered_of_those_who_left_is_bounded() -> None:
     assert not registry.members
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(st.integers(0, 63), st.integers(0, 16), st.sampled_from((4, 16)), st.integers(0, 255)),

@@ -88,7 +88,7 @@ def test_trains_hold_equal_datagrams_and_at_most_one_shorter_at_the_end(
     assert got == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 1500), max_size=200), st.booleans(), st.integers(0, ARENA_BUFFER_SIZE))
 def test_any_plaintexts_come_out_as_they_went_in(
     make_pair: MakePair, sizes: list[int], relayed: bool, used: int
@@ -111,7 +111,7 @@ def test_any_plaintexts_come_out_as_they_went_in(
     assert ours.send_counter == len(plaintexts)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.sampled_from([60, 992, 1100, 1400]), st.integers(1, 70)), min_size=1, max_size=6),
     st.booleans(),

@@ -231,7 +231,7 @@ def test_steps_out_of_order_are_our_own_fault() -> None:
         bob.write_response(b"x", PSK, BOB_EPHEMERAL)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=250))
 def test_any_bytes_are_refused_as_a_bad_packet(message: bytes) -> None:
     alice = initiator()

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2mesh.simulator.link import Link
@@ -111,7 +111,7 @@ def revive(node: Node[Any]) -> None:
         node.restart()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(ACTIONS, st.integers(0, 3), st.sampled_from((HOME, SYMMETRIC, None)))
 def test_whatever_happened_before_a_mesh_left_alone_is_whole_again(
     actions: list[tuple[str, str, float]], seed: int, nat: Nat | None

@@ -199,4 +199,4 @@ def test_a_process_that_is_gone_is_a_fault_of_the_system() -> None:
 def test_the_time_of_children_that_ended_is_counted() -> None:
     before = processes.cpu_seconds([os.getpid()])
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.1: pass"], check=True)
-    assert processes.cpu_seconds([os.getpid()]) >= before + 0.09
+    assert processes.cpu_seconds([os.getpid()]) - before > 0.085  # the kernel counts in hundredths
