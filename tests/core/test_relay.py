@@ -79,6 +79,17 @@ def test_a_train_goes_on_as_a_train(hub: Hub) -> None:
     assert data == b"".join(relay_header(theirs) + body for body in (b"one", b"two", b"x"))
 
 
+@pytest.mark.parametrize(("count", "size"), [(64, 1472), (150, 100), (3, 1472)])
+def test_a_long_burst_goes_on_in_trains_that_a_socket_takes(hub: Hub, count: int, size: int) -> None:
+    """Datagrams that came one by one lie in a row (shell/mmsg.py): more of them than one UDP_SEGMENT send has."""
+    ours, theirs = hub.open("a", "b")
+    burst = b"".join(relay_header(ours) + bytes([number]) * (size - 12) for number in range(count))
+    trains = hub.forward(AT["a"], burst, size)
+    assert b"".join(data for _, data, _ in trains) == burst.replace(relay_header(ours), relay_header(theirs))
+    assert all(len(data) <= 65_507 and len(data) <= 64 * size for _, data, _ in trains)
+    assert len(trains) == -(-count // min(64, 65_000 // size))
+
+
 def test_a_burst_of_several_channels_is_parted(hub: Hub) -> None:
     to_b, to_c = hub.open("a", "b"), hub.open("a", "c")
     bodies = [(to_b, b"11"), (to_b, b"22"), (to_c, b"33"), (to_b, b"44")]
