@@ -39,6 +39,8 @@ def join_run(run: PlainRun, following: bytes, uso: bool, deliveries: list[Delive
             continue
         start = SEGMENT_HEADER_SIZE + shape.length
         step = run.size - start
+        if start != SEGMENT_HEADER_SIZE + len(headers[0]):  # it says another length of its headers than the first
+            return _join_singly(run.plaintexts()[at:], uso, deliveries, drops)
         if step % size or (shape.gso == virtio.GSO_UDP_L4 and not uso):
             return _join_singly(run.plaintexts()[at:], uso, deliveries, drops)
         room = _room(header, shape, size)

@@ -464,6 +464,16 @@ def test_a_lost_segment_splits_a_superframe_in_two() -> None:
     assert sizes == [4000, 5000]
 
 
+def test_a_run_whose_segments_say_other_lengths_of_their_headers_is_joined_one_by_one() -> None:
+    """The bytes are alike as far as the first one says that headers go, and it lies."""
+    plaintexts = packed([behind_virtio(TCP4 + filling(3000), 1000, "partial")], 1440)
+    plaintexts[0] = plaintexts[0][:2] + bytes((20,)) + plaintexts[0][3:]
+    drops = Drops()
+    deliveries = Unpacker(drops, uso=True).unpack(in_runs(plaintexts), 0.0)
+    assert [len(written) - 10 - len(TCP4) for written in writes(deliveries, uso=True)] == [2000]
+    assert drops.as_dict() == {DropReason.BAD_SEGMENT: 1}
+
+
 def test_superframes_with_the_same_id_but_other_headers_stay_apart() -> None:
     first = packed([behind_virtio(TCP4 + filling(3000), 1000, "partial")], 1440)
     second = packed([behind_virtio(TCP4[:-12] + b"\1" + TCP4[-11:] + filling(3000), 1000, "partial")], 1440)
