@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.run_headers import DATAGRAMS_MAX, run_headers
-from l2mesh.core.superframe import SLICES_MAX, join, read_first
+from l2mesh.core.superframe import SLICES_MAX, read_first
 from l2mesh.wire import virtio
 from l2mesh.wire.errors import BadPacket
 from l2mesh.wire.plaintext import LAST, SEGMENT_HEADER, SEGMENT_HEADER_SIZE
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from l2mesh.wire.ethernet import Buffer
 
 
-def join_run(run: PlainRun, following: bytes, uso: bool, deliveries: list[Delivery], drops: Drops) -> bool:
-    """Join the segments of a run, maybe of several superframes, and `following` if it continues the last of them.
+def join_run(
+    run: PlainRun, behind: list[bytes], uso: bool, deliveries: list[Delivery], drops: Drops
+) -> list[bytes]:
+    """Join the segments of a run, maybe of several superframes. The last may end with the first one `behind`.
 
-    Whether it does. Everything in the segments is untrusted. Hot.
+    Returns what is left to be looked at one by one. Everything in the segments is untrusted. Hot.
     """
     numbers, headers = run.beginnings()
     if headers.count(headers[0]) != run.count:
-        return _join_singly(run.plaintexts(), uso, deliveries, drops)
+        return run.plaintexts() + behind
+    following = behind[0] if behind else b""
     at = 0
     while at < run.count:
         try:
@@ -39,10 +42,9 @@ def join_run(run: PlainRun, following: bytes, uso: bool, deliveries: list[Delive
             continue
         start = SEGMENT_HEADER_SIZE + shape.length
         step = run.size - start
-        if start != SEGMENT_HEADER_SIZE + len(headers[0]):  # it says another length of its headers than the first
-            return _join_singly(run.plaintexts()[at:], uso, deliveries, drops)
-        if step % size or (shape.gso == virtio.GSO_UDP_L4 and not uso):
-            return _join_singly(run.plaintexts()[at:], uso, deliveries, drops)
+        other = shape.length != len(headers[0])  # it says another length of its headers than the first
+        if other or step % size or (shape.gso == virtio.GSO_UDP_L4 and not uso):
+            return run.plaintexts()[at:] + behind
         room = _room(header, shape, size)
         end = _end(numbers, at, min(run.count, at + room // step, at + SLICES_MAX), step)
         last = bool(numbers[end - 1] & LAST)
@@ -56,9 +58,9 @@ def join_run(run: PlainRun, following: bytes, uso: bool, deliveries: list[Delive
             last = bool(SEGMENT_HEADER.unpack_from(following)[0] & LAST)
         deliveries.append([run_headers(headers[0], shape, size, header & 0xFFFF, total, last), *slices])
         if taken:
-            return True
+            return behind[1:]
         at = end
-    return False
+    return behind
 
 
 def _room(header: int, shape: Shape, size: int) -> int:
@@ -91,10 +93,3 @@ def _continues(segment: bytes, headers: bytes, expected: int, below: int) -> boo
         and segment.startswith(headers, SEGMENT_HEADER_SIZE)
         and SEGMENT_HEADER.unpack_from(segment)[0] | LAST == expected | LAST
     )
-
-
-def _join_singly(plaintexts: list[bytes], uso: bool, deliveries: list[Delivery], drops: Drops) -> bool:
-    at = 0
-    while at < len(plaintexts):
-        at = join(plaintexts, at, uso, deliveries, drops)
-    return False

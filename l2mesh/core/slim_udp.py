@@ -164,18 +164,16 @@ def join_slim(plaintexts: list[bytes], at: int, uso: bool, deliveries: list[Deli
     return at + len(payloads)
 
 
-def join_slim_run(run: PlainRun, uso: bool, deliveries: list[Delivery], drops: Drops) -> None:
-    """The same for a run that lies in memory, which may be of several flows. Hot."""
+def join_slim_run(run: PlainRun, behind: list[bytes], uso: bool, deliveries: list[Delivery]) -> list[bytes]:
+    """The same for a run that lies in memory, if it is of one flow. What is left for one by one. Hot."""
     try:
         prefix, headers, shape, size = _read_first(run.plaintext(0))
     except BadPacket:
         prefix = b""
     if not prefix or run.prefixes(len(prefix)).count(prefix) != run.count:
-        plaintexts, at = run.plaintexts(), 0
-        while at < len(plaintexts):
-            at = join_slim(plaintexts, at, uso, deliveries, drops)
-        return
+        return run.plaintexts() + behind
     most = min(DATAGRAMS_MAX, shape.payload_max // size) if uso else 1
     for begin in range(0, run.count, most):
         payloads = run.slices(len(prefix), begin, min(begin + most, run.count))
         deliveries.append([run_headers(headers, shape, size, 0, size * len(payloads), True), *payloads])
+    return behind

@@ -63,9 +63,9 @@ class Unpacker:
     ) -> None:
         """A run, if there is one, and what came behind it: its last superframe may end there."""
         if run is not None and run.kind == UDP:
-            join_slim_run(run, self._uso, deliveries, self._drops)
-        elif run is not None and join_run(run, singles[0] if singles else b"", self._uso, deliveries, self._drops):
-            del singles[0]
+            singles = join_slim_run(run, singles, self._uso, deliveries)
+        elif run is not None:
+            singles = join_run(run, singles, self._uso, deliveries, self._drops)
         if singles:
             self._unpack_singles(singles, deliveries, now)
 
