@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # Where the item's header begins in the virtio header, and the kind before it.
 _ITEM_AT: Final = virtio.HEADER_SIZE - ITEM_SIZE
 _KIND_AT: Final = _ITEM_AT - KIND_SIZE
-_CSUM_OFFSET_AT: Final = 8
 _SYN_SIZE_MIN: Final = SYN_SIZE_MIN - _ITEM_AT
 _LENGTH: Final = struct.Struct("<H")
 
@@ -58,7 +57,7 @@ def write_bundle(frames: list[bytearray | memoryview], at: int, room: int) -> tu
         if size >= _SYN_SIZE_MIN and may_be_tcp(frame):
             lower_mss(frame, room)
         if frame[0] & virtio.NEEDS_CSUM:
-            if parts and frame[_CSUM_OFFSET_AT] == ip.UDP_CHECKSUM and gather(frames, at + len(parts), room):
+            if parts and frame[virtio.CSUM_OFFSET_AT] == ip.UDP_CHECKSUM and gather(frames, at + len(parts), room):
                 break
             put_length(frame, _ITEM_AT, size - ITEM_SIZE)
         else:

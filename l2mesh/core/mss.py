@@ -33,13 +33,12 @@ _U16: Final = Struct(">H")
 
 _TYPE_AT: Final = virtio.HEADER_SIZE + 12
 _PROTOCOL_AT: Final = virtio.HEADER_SIZE + ethernet.HEADER_SIZE + ip.IPV4_PROTOCOL
-_CSUM_OFFSET_AT: Final = 8
 
 
 def may_be_tcp(frame: Buffer) -> bool:
     """False for most frames that are not, given with virtio header and at least SYN_SIZE_MIN bytes. Hot."""
     if frame[0] & virtio.NEEDS_CSUM:
-        return frame[_CSUM_OFFSET_AT] == ip.TCP_CHECKSUM
+        return frame[virtio.CSUM_OFFSET_AT] == ip.TCP_CHECKSUM
     return frame[_PROTOCOL_AT] == ip.PROTOCOL_TCP or frame[_TYPE_AT] != ethernet.IPV4 >> 8
 
 

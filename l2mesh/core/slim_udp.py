@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import islice
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from l2mesh.core.drops import DropReason, Drops
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from l2mesh.wire.ethernet import Buffer
 
 _ITEM_AT: Final = virtio.HEADER_SIZE - ITEM_SIZE
-_CSUM_START: Final = Struct("<H")
-_CSUM_START_AT: Final = 6
-_CSUM_OFFSET_AT: Final = 8
 _KIND: Final = bytes((UDP,))
 _PORTS_SIZE: Final = 4
 PREFIXES_MAX: Final = 256
@@ -51,9 +47,9 @@ _ETHERNET_END: Final = 1 + ethernet.HEADER_SIZE + ethernet.TAGS_MAX * ethernet.T
 def slim_run(frames: list[bytearray | memoryview], at: int, room: int) -> tuple[list[memoryview], bytes] | None:
     """(frames, what goes in front of their payloads) of the run that begins at `at`; None: not this way."""
     first = frames[at]
-    if first[_CSUM_OFFSET_AT] != ip.UDP_CHECKSUM or not first[0] & virtio.NEEDS_CSUM:
+    if first[virtio.CSUM_OFFSET_AT] != ip.UDP_CHECKSUM or not first[0] & virtio.NEEDS_CSUM:
         return None
-    (transport,) = _CSUM_START.unpack_from(first, _CSUM_START_AT)
+    (transport,) = virtio.CSUM_START.unpack_from(first, virtio.CSUM_START_AT)
     headers = bytes(first[virtio.HEADER_SIZE : virtio.HEADER_SIZE + transport + ip.UDP_HEADER_SIZE])
     flow = read_flow(headers, len(first) - virtio.HEADER_SIZE)
     if flow is None:
@@ -84,7 +80,7 @@ def slim_plaintexts(frames: list[memoryview], prefix: bytes, headers_size: int) 
 
 def headers_size_of(frame: Buffer) -> int:
     """Bytes of all headers of a UDP frame with a partial checksum, behind its virtio header."""
-    return int(_CSUM_START.unpack_from(frame, _CSUM_START_AT)[0]) + ip.UDP_HEADER_SIZE
+    return int(virtio.CSUM_START.unpack_from(frame, virtio.CSUM_START_AT)[0]) + ip.UDP_HEADER_SIZE
 
 
 def _slim(headers: bytes, shape: Shape) -> bytes | None:

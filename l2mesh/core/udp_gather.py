@@ -8,7 +8,6 @@ UDP_SEGMENT gives.
 
 from __future__ import annotations
 
-import struct
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 _ITEM_AT: Final = virtio.HEADER_SIZE - ITEM_SIZE
 _SEGMENT_AT: Final = virtio.HEADER_SIZE - SEGMENT_HEADER_SIZE
-_CSUM_START: Final = struct.Struct("<H")
-_CSUM_START_AT: Final = 6
-_CSUM_OFFSET_AT: Final = 8
 
 
 class Burst(NamedTuple):
@@ -47,7 +43,7 @@ def gather(frames: list[bytearray | memoryview], at: int, room: int) -> Burst | 
     It must be larger than a bundle, or sharing one with other frames would be better.
     """
     first = frames[at]
-    if first[_CSUM_OFFSET_AT] != ip.UDP_CHECKSUM or not first[0] & virtio.NEEDS_CSUM:
+    if first[virtio.CSUM_OFFSET_AT] != ip.UDP_CHECKSUM or not first[0] & virtio.NEEDS_CSUM:
         return None
     length = len(first)
     needed = at + room // (length - _ITEM_AT)
@@ -63,14 +59,14 @@ def gather(frames: list[bytearray | memoryview], at: int, room: int) -> Burst | 
 
 
 def _same_transport(first: Buffer, *others: Buffer) -> bool:
-    (csum_start,) = _CSUM_START.unpack_from(first, _CSUM_START_AT)
+    (csum_start,) = virtio.CSUM_START.unpack_from(first, virtio.CSUM_START_AT)
     transport = virtio.HEADER_SIZE + csum_start
     ports = first[transport : transport + ip.UDP_HEADER_SIZE]
     return all(ports == other[transport : transport + ip.UDP_HEADER_SIZE] for other in others)
 
 
 def _flow(frame: Buffer) -> Flow | None:
-    (csum_start,) = _CSUM_START.unpack_from(frame, _CSUM_START_AT)
+    (csum_start,) = virtio.CSUM_START.unpack_from(frame, virtio.CSUM_START_AT)
     headers = frame[virtio.HEADER_SIZE : virtio.HEADER_SIZE + csum_start + ip.UDP_HEADER_SIZE]
     flow = read_flow(bytes(headers), len(frame) - virtio.HEADER_SIZE)
     return flow if flow and len(flow.headers) <= HEADERS_SIZE_MAX else None

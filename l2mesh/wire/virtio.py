@@ -19,6 +19,9 @@ from typing import Final
 
 HEADER: Final = struct.Struct("<BBHHHH")
 HEADER_SIZE: Final = HEADER.size
+CSUM_START: Final = struct.Struct("<H")
+CSUM_START_AT: Final = 6
+CSUM_OFFSET_AT: Final = 8
 
 NEEDS_CSUM: Final = 1
 
