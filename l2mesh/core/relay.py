@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from l2mesh.core.arena import ARENA_BUFFER_SIZE
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.peer import Peer
-from l2mesh.core.session import TRAIN_DATAGRAMS_MAX
+from l2mesh.core.session import in_trains
 from l2mesh.core.token_bucket import TokenBucket
 from l2mesh.crypto.keys import RandomBytes
 from l2mesh.wire.address import Address
@@ -207,6 +206,5 @@ class Relay:
             channel.used_at = now
             self.relayed_bytes += len(run)
             self.relayed_datagrams += count
-            most = max(1, min(TRAIN_DATAGRAMS_MAX, ARENA_BUFFER_SIZE // size)) * size  # a burst may be longer
-            for begin in range(0, len(run), most):
-                send((target_via[0], run[begin : begin + most], size))
+            for train in in_trains(run, size):
+                send((target_via[0], train, size))

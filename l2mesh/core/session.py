@@ -16,7 +16,7 @@ three keypairs:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Final
@@ -59,6 +59,13 @@ def _headers_of(count: int, size: int) -> Struct:
     """The headers of `count` datagrams that lie `size` bytes apart."""
     between = f"{size - DATA_HEADER_SIZE}x"
     return Struct(">" + between.join([data_header.format[1:]] * count))
+
+
+def in_trains(datagrams: Buffer, size: int) -> Iterator[Buffer]:
+    """Contiguous datagrams of `size` bytes, maybe more than one UDP_SEGMENT send takes, as trains."""
+    most = max(1, min(TRAIN_DATAGRAMS_MAX, ARENA_BUFFER_SIZE // size)) * size
+    for start in range(0, len(datagrams), most):
+        yield datagrams[start : start + most]
 
 
 class Keypair:
@@ -215,21 +222,19 @@ class Keypair:
             return [], []
         area = data.obj
         pieces = area.pieces(data[offset:], count, size, skip) if isinstance(area, ReceiveArea) else None
-        nonce, body, end = 4, DATA_HEADER_SIZE, size - skip
+        if pieces is None:
+            nonce, body, end = 4, DATA_HEADER_SIZE, size - skip
+            starts = range(first, first + count * size, size)
+            pieces = [(data[at + nonce : at + body], data[at + body : at + end]) for at in starts]
+        opened: list[Plain] | None = None
         try:
-            if pieces is not None and plain_area is not None:
-                opened = plain_area.open(self._decrypt_into, pieces, end - body - TAG_SIZE)
-                if opened is not None:
-                    return opened, list(words[2::3])
-            if pieces is not None:
-                return [decrypt(nonce_, sealed, None) for nonce_, sealed in pieces], list(words[2::3])
-            plaintexts: list[Plain] = [
-                decrypt(data[at + nonce : at + body], data[at + body : at + end], None)
-                for at in range(first, first + count * size, size)
-            ]
+            if plain_area is not None:
+                opened = plain_area.open(self._decrypt_into, pieces, size - skip - DATA_OVERHEAD)
+            if opened is None:
+                opened = [decrypt(nonce_, sealed, None) for nonce_, sealed in pieces]
         except InvalidTag:
             return [], []
-        return plaintexts, list(words[2::3])
+        return opened, list(words[2::3])
 
     def _without_replays(self, plaintexts: list[Plain], counters: list[int], drops: Drops) -> list[Plain]:
         count = len(counters)

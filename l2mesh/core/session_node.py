@@ -17,11 +17,11 @@ from typing import Final, Generic, TypeVar
 
 from l2mesh.core import handshake
 from l2mesh.core.admission import Admission
-from l2mesh.core.arena import ARENA_BUFFER_SIZE, Arena
+from l2mesh.core.arena import Arena
 from l2mesh.core.deadlines import Deadlines
 from l2mesh.core.drops import DropReason, Drops
 from l2mesh.core.peer import COOKIE_LIFETIME_S, Identity, Initiation, Peer, Via
-from l2mesh.core.session import REJECT_AFTER_S, Keypair
+from l2mesh.core.session import REJECT_AFTER_S, Keypair, in_trains
 from l2mesh.crypto import mac
 from l2mesh.crypto.keys import RandomBytes
 from l2mesh.crypto.tai64n import ReplayGuard, TimestampSource
@@ -374,7 +374,6 @@ def wrapped(train: Buffer, size: int, prefix: bytes) -> list[tuple[Buffer, int]]
     """A train with `prefix` in front of each datagram, as trains that a socket takes."""
     if not prefix:
         return [(train, size)]
-    datagrams = [prefix + train[start : start + size] for start in range(0, len(train), size)]
+    datagrams = b"".join([prefix + train[start : start + size] for start in range(0, len(train), size)])
     size += len(prefix)
-    most = max(1, ARENA_BUFFER_SIZE // size)
-    return [(b"".join(datagrams[start : start + most]), size) for start in range(0, len(datagrams), most)]
+    return [(part, size) for part in in_trains(datagrams, size)]
